@@ -1,0 +1,3 @@
+//! `cepa-lab`.
+#![forbid(unsafe_code)]
+fn main() {}

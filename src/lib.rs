@@ -1,0 +1,21 @@
+//! A Tor client as a library of quiet machines, and the few loud folders that run them.
+//!
+//! The crate is built in floors. A folder may name only folders below it, in the table
+//! of `docs/ARCHITECTURE.md`, which `tests/floors.rs` enforces. The quiet floors own no
+//! socket, file, clock, thread or operating-system randomness: bytes and a time go in,
+//! bytes and facts come out.
+//!
+//! - floor 0: `base` (identifiers, bounded reading and writing, time, redaction, blame)
+#![forbid(unsafe_code)]
+
+mod base;
+
+/// The quiet floors, for benches, fuzz targets and this package's own tests.
+///
+/// Not an interface: anything in here may change in any commit.
+#[doc(hidden)]
+pub mod internal {
+    pub mod base {
+        pub use crate::base::*;
+    }
+}
