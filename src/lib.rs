@@ -6,9 +6,11 @@
 //! bytes and facts come out.
 //!
 //! - floor 0: `base` (identifiers, bounded reading and writing, time, redaction, blame)
+//! - floor 1: `crypto` (handshakes, relay crypto, certificates, TLS)
 #![forbid(unsafe_code)]
 
 mod base;
+mod crypto;
 
 /// The quiet floors, for benches, fuzz targets and this package's own tests.
 ///
@@ -17,5 +19,8 @@ mod base;
 pub mod internal {
     pub mod base {
         pub use crate::base::*;
+    }
+    pub mod crypto {
+        pub use crate::crypto::*;
     }
 }

@@ -1,0 +1,148 @@
+//! Every key, handshake, cipher layer and certificate of the Tor protocol, both ends of each.
+//!
+//! Knows no cell layout beyond a relay cell's 509 bytes and no message: `wire` cuts the
+//! bytes, `link`, `circuit` and `onion` put the two together. The only folder that names
+//! a cryptographic primitive; secrets are wiped when dropped, compared in constant time
+//! and cannot be printed. Called by `link` (certificates, TLS), `circuit` (handshakes and
+//! layers), `directory` (signatures) and `onion` (blinding, hs-ntor).
+//! Spec: tor-spec, "Preliminaries" and "Creating circuits"; cert-spec; rend-spec-v3.
+
+pub mod aes_ctr;
+pub mod kdf;
+pub mod x25519;
+
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::Zeroize;
+
+use crate::base::codec;
+use crate::base::error::{Blame, Scope};
+use crate::base::random::{self, Entropy};
+
+/// Why a handshake, a layer or a key was refused. All of it falls on the circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A message has not the length its handshake fixes.
+    WrongLength,
+    /// The far end's proof does not fit: it has not the key we asked for.
+    WrongAuthenticator,
+    /// A message was changed, or was made for somebody else.
+    WrongMac,
+    /// The near end asked for another relay, or for a key we do not hold.
+    NotOurKey,
+    /// A Diffie-Hellman share of low order: the result would be known to everybody.
+    ZeroSharedSecret,
+    /// Bytes that are no point of the curve, or a point no honest key is.
+    NotACurvePoint,
+    /// More key bytes were asked for than the derivation may give.
+    TooManyKeyBytes,
+}
+
+impl Error {
+    /// Who is at fault.
+    pub fn blame(self) -> Blame {
+        match self {
+            Error::TooManyKeyBytes => Blame::Bug,
+            _ => Blame::Peer,
+        }
+    }
+
+    /// What falls.
+    pub fn scope(self) -> Scope {
+        Scope::Circuit
+    }
+}
+
+impl From<codec::Error> for Error {
+    fn from(_: codec::Error) -> Self {
+        Error::WrongLength
+    }
+}
+
+/// `N` bytes nobody may see: wiped on drop, compared in constant time, without `Debug`.
+#[derive(Clone)]
+pub struct Secret<const N: usize>([u8; N]);
+
+impl<const N: usize> Secret<N> {
+    /// Takes the bytes; the caller's copy, if any, stays the caller's to wipe.
+    pub fn new(bytes: [u8; N]) -> Self {
+        Secret(bytes)
+    }
+
+    /// All zeros, to be filled.
+    pub fn zero() -> Self {
+        Secret([0; N])
+    }
+
+    /// Fresh random bytes.
+    pub fn random(entropy: &mut dyn Entropy) -> Self {
+        Secret(random::array(entropy))
+    }
+
+    /// The bytes, for use.
+    pub fn expose(&self) -> &[u8; N] {
+        &self.0
+    }
+
+    /// The bytes, to be filled.
+    pub fn expose_mut(&mut self) -> &mut [u8; N] {
+        &mut self.0
+    }
+}
+
+impl<const N: usize> Drop for Secret<N> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl<const N: usize> ConstantTimeEq for Secret<N> {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+impl<const N: usize> PartialEq for Secret<N> {
+    fn eq(&self, other: &Self) -> bool {
+        self.ct_eq(other).into()
+    }
+}
+
+impl<const N: usize> Eq for Secret<N> {}
+
+/// Whether two byte strings are equal, in a time that depends on their lengths only.
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::base::text;
+
+    /// Hex with blanks, as vectors are written.
+    pub(crate) fn unhex(text: &str) -> Vec<u8> {
+        let bare: String = text.split_whitespace().collect();
+        text::from_hex(&bare).unwrap()
+    }
+
+    /// The same, of a known length.
+    pub(crate) fn unhex_array<const N: usize>(text: &str) -> [u8; N] {
+        unhex(text).try_into().unwrap()
+    }
+
+    /// SHAKE-256 of an ASCII text: how several vectors name long inputs.
+    pub(crate) fn shake<const N: usize>(text: &str) -> [u8; N] {
+        let mut bytes = [0; N];
+        kdf::shake256(&[text.as_bytes()], &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn secrets_compare_by_value_and_fresh_ones_differ() {
+        let mut entropy = random::Seeded(1);
+        let (a, b) = (Secret::<32>::random(&mut entropy), Secret::<32>::random(&mut entropy));
+        assert!(a == a.clone());
+        assert!(a != b);
+        assert!(same(b"abc", b"abc") && !same(b"abc", b"abd") && !same(b"abc", b"ab"));
+    }
+}
