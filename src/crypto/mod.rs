@@ -8,7 +8,9 @@
 //! Spec: tor-spec, "Preliminaries" and "Creating circuits"; cert-spec; rend-spec-v3.
 
 pub mod aes_ctr;
+pub mod fast;
 pub mod kdf;
+pub mod ntor;
 pub mod x25519;
 
 use subtle::{Choice, ConstantTimeEq};
