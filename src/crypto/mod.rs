@@ -11,6 +11,7 @@ pub mod aes_ctr;
 pub mod fast;
 pub mod kdf;
 pub mod ntor;
+pub mod ntor3;
 pub mod x25519;
 
 use subtle::{Choice, ConstantTimeEq};
