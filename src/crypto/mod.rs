@@ -9,6 +9,7 @@
 
 pub mod aes_ctr;
 pub mod fast;
+pub mod hs_ntor;
 pub mod kdf;
 pub mod ntor;
 pub mod ntor3;
