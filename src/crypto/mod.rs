@@ -8,11 +8,13 @@
 //! Spec: tor-spec, "Preliminaries" and "Creating circuits"; cert-spec; rend-spec-v3.
 
 pub mod aes_ctr;
+pub mod cgo;
 pub mod fast;
 pub mod hs_ntor;
 pub mod kdf;
 pub mod ntor;
 pub mod ntor3;
+pub mod tor1;
 pub mod x25519;
 
 use subtle::{Choice, ConstantTimeEq};
@@ -112,6 +114,48 @@ impl<const N: usize> PartialEq for Secret<N> {
 }
 
 impl<const N: usize> Eq for Secret<N> {}
+
+/// Length of a relay cell's body.
+pub const CELL_BODY_LEN: usize = 509;
+/// A relay cell's body, encrypted or not.
+pub type CellBody = [u8; CELL_BODY_LEN];
+
+/// What a SENDME must repeat to prove that a cell arrived: 20 bytes of tor1, 16 of CGO.
+#[derive(Clone, Copy)]
+pub struct SendmeTag {
+    bytes: [u8; SendmeTag::MAX_LEN],
+    /// `len <= MAX_LEN`.
+    len: usize,
+}
+
+impl SendmeTag {
+    /// Length of the longest.
+    pub const MAX_LEN: usize = 20;
+
+    /// The first `N` bytes of `digest`, which has them.
+    fn new<const N: usize>(digest: &[u8]) -> Self {
+        const { assert!(N <= SendmeTag::MAX_LEN) };
+        let mut bytes = [0; SendmeTag::MAX_LEN];
+        bytes[..N].copy_from_slice(&digest[..N]);
+        SendmeTag { bytes, len: N }
+    }
+
+    /// The tag as it goes into the message.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Whether a message repeats this tag, compared in constant time.
+    pub fn matches(&self, claimed: &[u8]) -> bool {
+        same(self.as_bytes(), claimed)
+    }
+}
+
+impl PartialEq for SendmeTag {
+    fn eq(&self, other: &Self) -> bool {
+        self.matches(other.as_bytes())
+    }
+}
 
 /// Whether two byte strings are equal, in a time that depends on their lengths only.
 pub fn same(a: &[u8], b: &[u8]) -> bool {
