@@ -12,6 +12,7 @@ pub mod cgo;
 pub mod fast;
 pub mod hs_ntor;
 pub mod kdf;
+pub mod layer;
 pub mod ntor;
 pub mod ntor3;
 pub mod tor1;

@@ -1,0 +1,255 @@
+//! One onion layer, whichever cipher it is: wrap, peel, and the tag a SENDME must carry.
+//!
+//! Knows one hop; the row of hops is `circuit`'s. A cell for hop n is originated at n and
+//! then wrapped for n-1 … 1; a cell from far away is peeled at 1 … n until a hop says it
+//! is its own. Called by `circuit/send.rs` and `circuit/recv.rs`, and by the lab's relays.
+//! Spec: tor-spec, "Routing relay cells"; "Setting circuit keys".
+
+use super::cgo;
+use super::kdf::KeyStream;
+use super::tor1::{HsTor1, Tor1};
+use super::{CellBody, Error, Secret, SendmeTag};
+
+/// Length of the key that binds a message to its circuit (KH).
+pub const BINDING_LEN: usize = 20;
+
+/// Which cipher protects a hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cipher {
+    /// Any hop without CGO.
+    Tor1,
+    /// The hop of an onion service.
+    OnionService,
+    /// A hop that agreed to `Relay=6`.
+    Cgo,
+}
+
+/// Proof of which circuit a message was made for (ESTABLISH_INTRO). Hops made by ntor and
+/// ntor-v3 have one; after CREATE_FAST, whose KH is public, it means nothing.
+pub type BindingKey = Secret<BINDING_LEN>;
+
+/// The client's side of one hop, both directions.
+pub enum ClientLayer {
+    /// Forward and backward.
+    Tor1(Box<[Tor1; 2]>),
+    /// Forward and backward.
+    OnionService(Box<[HsTor1; 2]>),
+    /// Forward and backward.
+    Cgo(Box<[cgo::Client; 2]>),
+}
+
+/// The relay's, or the onion service's, side of one hop, both directions.
+pub enum RelayLayer {
+    /// Forward and backward.
+    Tor1(Box<[Tor1; 2]>),
+    /// Forward and backward.
+    OnionService(Box<[HsTor1; 2]>),
+    /// Forward and backward.
+    Cgo(Box<[cgo::Relay; 2]>),
+}
+
+impl ClientLayer {
+    /// The layer of a hop whose handshake gave `keys`.
+    pub fn new(cipher: Cipher, keys: KeyStream) -> Result<(ClientLayer, BindingKey), Error> {
+        Ok(match cipher {
+            Cipher::Tor1 => {
+                let (pair, binding) = tor1(keys)?;
+                (ClientLayer::Tor1(pair), binding)
+            }
+            Cipher::OnionService => (ClientLayer::OnionService(onion_service(keys)?), BindingKey::zero()),
+            Cipher::Cgo => {
+                let (forward, backward, binding) = cgo_keys(keys)?;
+                let pair = [cgo::Client::new(forward.expose()), cgo::Client::new(backward.expose())];
+                (ClientLayer::Cgo(Box::new(pair)), binding)
+            }
+        })
+    }
+
+    /// Seals a forward cell for this hop. `command` is the link cell's, RELAY or
+    /// RELAY_EARLY, and must be final.
+    pub fn originate(&mut self, command: u8, cell: &mut CellBody) -> SendmeTag {
+        match self {
+            ClientLayer::Tor1(pair) => pair[0].originate(cell),
+            ClientLayer::OnionService(pair) => pair[0].originate(cell),
+            ClientLayer::Cgo(pair) => pair[0].originate(command, cell),
+        }
+    }
+
+    /// Adds this hop's layer to a forward cell for a hop farther away.
+    pub fn wrap(&mut self, command: u8, cell: &mut CellBody) {
+        match self {
+            ClientLayer::Tor1(pair) => pair[0].wrap(cell),
+            ClientLayer::OnionService(pair) => pair[0].wrap(cell),
+            ClientLayer::Cgo(pair) => pair[0].wrap(command, cell),
+        }
+    }
+
+    /// Takes this hop's layer of a backward cell; a tag means that the cell began there.
+    pub fn peel(&mut self, command: u8, cell: &mut CellBody) -> Option<SendmeTag> {
+        match self {
+            ClientLayer::Tor1(pair) => pair[1].peel(cell),
+            ClientLayer::OnionService(pair) => pair[1].peel(cell),
+            ClientLayer::Cgo(pair) => pair[1].peel(command, cell),
+        }
+    }
+}
+
+impl RelayLayer {
+    /// The layer of a circuit whose handshake gave `keys`.
+    pub fn new(cipher: Cipher, keys: KeyStream) -> Result<(RelayLayer, BindingKey), Error> {
+        Ok(match cipher {
+            Cipher::Tor1 => {
+                let (pair, binding) = tor1(keys)?;
+                (RelayLayer::Tor1(pair), binding)
+            }
+            Cipher::OnionService => (RelayLayer::OnionService(onion_service(keys)?), BindingKey::zero()),
+            Cipher::Cgo => {
+                let (forward, backward, binding) = cgo_keys(keys)?;
+                let pair = [cgo::Relay::new(forward.expose()), cgo::Relay::new(backward.expose())];
+                (RelayLayer::Cgo(Box::new(pair)), binding)
+            }
+        })
+    }
+
+    /// Seals a backward cell that begins here.
+    pub fn originate(&mut self, command: u8, cell: &mut CellBody) -> SendmeTag {
+        match self {
+            RelayLayer::Tor1(pair) => pair[1].originate(cell),
+            RelayLayer::OnionService(pair) => pair[1].originate(cell),
+            RelayLayer::Cgo(pair) => pair[1].originate(command, cell),
+        }
+    }
+
+    /// Adds this hop's layer to a backward cell from a hop farther away.
+    pub fn wrap(&mut self, command: u8, cell: &mut CellBody) {
+        match self {
+            RelayLayer::Tor1(pair) => pair[1].wrap(cell),
+            RelayLayer::OnionService(pair) => pair[1].wrap(cell),
+            RelayLayer::Cgo(pair) => pair[1].wrap(command, cell),
+        }
+    }
+
+    /// Takes this hop's layer of a forward cell; a tag means that the cell ends here.
+    pub fn peel(&mut self, command: u8, cell: &mut CellBody) -> Option<SendmeTag> {
+        match self {
+            RelayLayer::Tor1(pair) => pair[0].peel(cell),
+            RelayLayer::OnionService(pair) => pair[0].peel(cell),
+            RelayLayer::Cgo(pair) => pair[0].peel(command, cell),
+        }
+    }
+}
+
+/// Df 20, Db 20, Kf 16, Kb 16, KH 20.
+fn tor1(keys: KeyStream) -> Result<(Box<[Tor1; 2]>, BindingKey), Error> {
+    let mut all = Secret::<{ 20 + 20 + 16 + 16 + BINDING_LEN }>::zero();
+    keys.read(all.expose_mut())?;
+    let (df, rest) = split::<20>(all.expose());
+    let (db, rest) = split::<20>(rest);
+    let (kf, rest) = split::<16>(rest);
+    let (kb, rest) = split::<16>(rest);
+    let (binding, _) = split(rest);
+    let pair = [Tor1::new(df.expose(), kf.expose().into()), Tor1::new(db.expose(), kb.expose().into())];
+    Ok((Box::new(pair), binding))
+}
+
+/// Df, Db, Kf, Kb, 32 bytes each.
+fn onion_service(keys: KeyStream) -> Result<Box<[HsTor1; 2]>, Error> {
+    let mut all = Secret::<128>::zero();
+    keys.read(all.expose_mut())?;
+    let (df, rest) = split::<32>(all.expose());
+    let (db, rest) = split::<32>(rest);
+    let (kf, rest) = split::<32>(rest);
+    let (kb, _) = split::<32>(rest);
+    Ok(Box::new([HsTor1::new(df.expose(), kf.expose().into()), HsTor1::new(db.expose(), kb.expose().into())]))
+}
+
+type CgoKeys = Secret<{ cgo::KEYS_LEN }>;
+
+/// Forward, backward, KH.
+fn cgo_keys(keys: KeyStream) -> Result<(CgoKeys, CgoKeys, BindingKey), Error> {
+    let mut all = Secret::<{ 2 * cgo::KEYS_LEN + BINDING_LEN }>::zero();
+    keys.read(all.expose_mut())?;
+    let (forward, rest) = split(all.expose());
+    let (backward, rest) = split(rest);
+    let (binding, _) = split(rest);
+    Ok((forward, backward, binding))
+}
+
+/// The first `N` bytes as a secret of their own, and the rest. Only for arrays whose
+/// length is the sum of what is split off.
+fn split<const N: usize>(bytes: &[u8]) -> (Secret<N>, &[u8]) {
+    let (head, rest) = bytes.split_first_chunk().expect("the caller added the lengths up");
+    (Secret::new(*head), rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::{self, Seeded};
+    use crate::crypto::kdf::ShakeStream;
+    use proptest::prelude::*;
+
+    const RELAY: u8 = 3;
+
+    fn pair(cipher: Cipher, name: &str) -> (ClientLayer, RelayLayer) {
+        let stream = || KeyStream::Shake(Box::new(ShakeStream::new(&[name.as_bytes()])));
+        let (client, ours) = ClientLayer::new(cipher, stream()).unwrap();
+        let (relay, theirs) = RelayLayer::new(cipher, stream()).unwrap();
+        assert!(ours == theirs);
+        (client, relay)
+    }
+
+    fn any_cipher() -> impl Strategy<Value = Cipher> {
+        prop_oneof![Just(Cipher::Tor1), Just(Cipher::OnionService), Just(Cipher::Cgo)]
+    }
+
+    /// A cell whose "recognized" field is zero, as tor1 wants it.
+    fn plain(entropy: &mut Seeded) -> CellBody {
+        let mut cell: CellBody = random::array(entropy);
+        cell[1..3].fill(0);
+        cell
+    }
+
+    proptest! {
+        /// Whatever mixture of ciphers the hops have, each cell reaches its hop and no
+        /// other, in both directions, and both ends agree on its tag.
+        #[test]
+        fn mixed_circuits_carry_every_cell(
+            ciphers in proptest::collection::vec(any_cipher(), 1..5),
+            route in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..40),
+            seed: u64,
+        ) {
+            let mut entropy = Seeded(seed);
+            let (mut clients, mut relays): (Vec<_>, Vec<_>) =
+                ciphers.iter().enumerate().map(|(i, &cipher)| pair(cipher, &format!("hop {i}"))).unzip();
+            for (index, forward) in route {
+                let hop = index.index(ciphers.len());
+                let before = plain(&mut entropy);
+                let mut cell = before;
+                let arrived = if forward {
+                    let sent = clients[hop].originate(RELAY, &mut cell);
+                    clients[..hop].iter_mut().rev().for_each(|nearer| nearer.wrap(RELAY, &mut cell));
+                    let mut seen = relays.iter_mut().map(|relay| relay.peel(RELAY, &mut cell));
+                    seen.position(|tag| tag.is_some_and(|tag| tag == sent))
+                } else {
+                    let sent = relays[hop].originate(RELAY, &mut cell);
+                    relays[..hop].iter_mut().rev().for_each(|nearer| nearer.wrap(RELAY, &mut cell));
+                    let mut seen = clients.iter_mut().map(|client| client.peel(RELAY, &mut cell));
+                    seen.position(|tag| tag.is_some_and(|tag| tag == sent))
+                };
+                prop_assert_eq!(arrived, Some(hop));
+                prop_assert_eq!(&cell[16..], &before[16..]);
+            }
+        }
+    }
+
+    #[test]
+    fn tags_have_the_length_their_cipher_gives_them() {
+        for (cipher, length) in [(Cipher::Tor1, 20), (Cipher::OnionService, 20), (Cipher::Cgo, 16)] {
+            let (mut client, _) = pair(cipher, "tags");
+            let tag = client.originate(RELAY, &mut [0; 509]);
+            assert_eq!(tag.as_bytes().len(), length);
+            assert!(tag.matches(tag.as_bytes()) && !tag.matches(&tag.as_bytes()[1..]));
+        }
+    }
+}
