@@ -9,13 +9,17 @@
 //! asks for it by ntor-v3. Called by `layer`. Spec: proposal 359; tor-spec, "Counter
 //! Galois Onion".
 
-use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
+use core::hint::black_box;
+use core::mem::ManuallyDrop;
+
+use aes::cipher::common::Reset;
+use aes::cipher::consts::U16;
+use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit, KeySizeUser};
 use aes::{Aes128Dec, Aes128Enc};
 use polyval::Polyval;
 use polyval::universal_hash::UniversalHash;
-use zeroize::Zeroize;
 
-use super::aes_ctr::{keystream, xor};
+use super::aes_ctr::xor;
 use super::{CELL_BODY_LEN, CellBody, Secret, SendmeTag, same};
 
 /// Length of a tag and of a nonce.
@@ -24,10 +28,10 @@ pub const TAG_LEN: usize = 16;
 pub const KEYS_LEN: usize = 80;
 /// What the nonce leaves of a cell.
 const RIGHT_LEN: usize = CELL_BODY_LEN - TAG_LEN;
-/// Blocks of key stream for the right part; an update's bytes come from behind them.
+/// Blocks of key stream for the right part.
 const RIGHT_BLOCKS: usize = RIGHT_LEN.div_ceil(TAG_LEN);
-/// The same as a step of the counter.
-const UPDATE_OFFSET: u128 = 31;
+/// Where an update's bytes begin: behind the last of them.
+const UPDATE_OFFSET: u8 = 31;
 const _: () = assert!(RIGHT_BLOCKS == 31);
 /// The mask's input: H, the command, the right part, zeros to a whole block.
 const MASK_BLOCKS: usize = (TAG_LEN + 1 + RIGHT_LEN).div_ceil(TAG_LEN);
@@ -36,16 +40,25 @@ type Block = [u8; TAG_LEN];
 
 /// What both sides keep of one direction, `E` being the block cipher in the direction
 /// they need it.
-struct State<E> {
-    et_cipher: E,
+///
+/// Keys change with every cell that begins or ends here, so the old ones are overwritten
+/// in place rather than dropped: the ciphers' own wiping, byte by byte, would take longer
+/// than the cell.
+struct State<E: Et> {
+    et_cipher: ManuallyDrop<E>,
     et_hash: Polyval,
-    prf_cipher: Aes128Enc,
+    prf_cipher: ManuallyDrop<Aes128Enc>,
     prf_hash: Polyval,
     /// N.
-    nonce: Secret<TAG_LEN>,
+    nonce: Block,
     /// T′.
     last_tag: Block,
 }
+
+/// The block cipher of ET, in one of its directions.
+trait Et: KeyInit + KeySizeUser<KeySize = U16> {}
+impl Et for Aes128Enc {}
+impl Et for Aes128Dec {}
 
 /// The client's half of either direction, which decrypts.
 pub struct Client(State<Aes128Dec>);
@@ -62,9 +75,9 @@ impl Client {
     /// first 16 bytes is overwritten.
     pub fn originate(&mut self, command: u8, cell: &mut CellBody) -> SendmeTag {
         let (left, _) = halves(cell);
-        *left = *self.0.nonce.expose();
+        *left = self.0.nonce;
         self.wrap(command, cell);
-        let nonce = *self.0.nonce.expose();
+        let nonce = self.0.nonce;
         self.0.update(&nonce);
         SendmeTag::new::<TAG_LEN>(halves(cell).0)
     }
@@ -77,7 +90,7 @@ impl Client {
     /// Takes this hop's layer of a backward cell; a tag means that the cell began there.
     pub fn peel(&mut self, command: u8, cell: &mut CellBody) -> Option<SendmeTag> {
         let tag = self.open(command, cell);
-        if !same(halves(cell).0, self.0.nonce.expose()) {
+        if !same(halves(cell).0, &self.0.nonce) {
             return None;
         }
         self.0.update(&tag);
@@ -108,7 +121,7 @@ impl Relay {
     /// is overwritten.
     pub fn originate(&mut self, command: u8, cell: &mut CellBody) -> SendmeTag {
         let (left, _) = halves(cell);
-        *left = *self.0.nonce.expose();
+        *left = self.0.nonce;
         self.wrap(command, cell);
         let tag = *halves(cell).0;
         self.0.update(&tag);
@@ -131,71 +144,95 @@ impl Relay {
     pub fn peel(&mut self, command: u8, cell: &mut CellBody) -> Option<SendmeTag> {
         let tag = SendmeTag::new::<TAG_LEN>(halves(cell).0);
         self.wrap(command, cell);
-        if !same(halves(cell).0, self.0.nonce.expose()) {
+        if !same(halves(cell).0, &self.0.nonce) {
             return None;
         }
-        let nonce = *self.0.nonce.expose();
+        let nonce = self.0.nonce;
         self.0.update(&nonce);
         Some(tag)
     }
 }
 
-impl<E: KeyInit + aes::cipher::KeySizeUser<KeySize = aes::cipher::consts::U16>> State<E> {
+impl<E: Et> State<E> {
     fn new(keys: &[u8; KEYS_LEN]) -> Self {
-        let (blocks, _) = keys.as_chunks::<TAG_LEN>();
-        let [k_b, k_u, k, b, nonce] = [blocks[0], blocks[1], blocks[2], blocks[3], blocks[4]].map(Secret::new);
+        let mut state = State::blank();
+        state.set_keys(keys);
+        state
+    }
+
+    fn blank() -> Self {
+        let zero = &[0; TAG_LEN].into();
         State {
-            et_cipher: E::new(k_b.expose().into()),
-            et_hash: Polyval::new(k_u.expose().into()),
-            prf_cipher: Aes128Enc::new(k.expose().into()),
-            prf_hash: Polyval::new(b.expose().into()),
-            nonce,
+            et_cipher: ManuallyDrop::new(E::new(zero)),
+            et_hash: Polyval::new(zero),
+            prf_cipher: ManuallyDrop::new(Aes128Enc::new(zero)),
+            prf_hash: Polyval::new(zero),
+            nonce: [0; TAG_LEN],
             last_tag: [0; TAG_LEN],
         }
     }
 
+    fn set_keys(&mut self, keys: &[u8; KEYS_LEN]) {
+        let (blocks, _) = keys.as_chunks::<TAG_LEN>();
+        self.et_cipher = ManuallyDrop::new(E::new((&blocks[0]).into()));
+        self.et_hash = Polyval::new((&blocks[1]).into());
+        self.prf_cipher = ManuallyDrop::new(Aes128Enc::new((&blocks[2]).into()));
+        self.prf_hash = Polyval::new((&blocks[3]).into());
+        self.nonce = blocks[4];
+    }
+
     /// UPDATE: new keys and a new nonce out of `nonce`; the chain of tags goes on.
     fn update(&mut self, nonce: &Block) {
-        let last_tag = self.last_tag;
-        *self = State::new(self.next_keys(nonce).expose());
-        self.last_tag = last_tag;
+        let keys = self.next_keys(nonce);
+        self.set_keys(keys.expose());
     }
 
     /// PRF(S, nonce, 1).
-    fn next_keys(&self, nonce: &Block) -> Secret<KEYS_LEN> {
-        let mut blocks = [Array::from([0; TAG_LEN]); KEYS_LEN / TAG_LEN];
-        keystream(&self.prf_cipher, self.prf_iv(nonce).wrapping_add(UPDATE_OFFSET), &mut blocks);
+    fn next_keys(&mut self, nonce: &Block) -> Secret<KEYS_LEN> {
         let mut keys = Secret::zero();
-        for (key, block) in keys.expose_mut().as_chunks_mut().0.iter_mut().zip(&mut blocks) {
-            *key = (*block).into();
-            block.zeroize();
-        }
+        self.key_stream::<{ KEYS_LEN / TAG_LEN }>(nonce, UPDATE_OFFSET, keys.expose_mut());
         keys
     }
 
     /// Adds PRF(S, tag, 0) to the right part.
-    fn prf_xor(&self, tag: &Block, right: &mut [u8; RIGHT_LEN]) {
-        let mut blocks = [Array::from([0; TAG_LEN]); RIGHT_BLOCKS];
-        keystream(&self.prf_cipher, self.prf_iv(tag), &mut blocks);
-        xor(right, Array::cast_slice_to_core(&blocks).as_flattened());
+    fn prf_xor(&mut self, tag: &Block, right: &mut [u8; RIGHT_LEN]) {
+        self.key_stream::<RIGHT_BLOCKS>(tag, 0, right);
     }
 
-    /// The first counter for `tag`: a hash whose low six bits are free for 64 blocks.
-    fn prf_iv(&self, tag: &Block) -> u128 {
-        let mut hash = self.prf_hash.clone();
-        hash.update(&[(*tag).into()]);
-        u128::from_be_bytes(hash.finalize().into()) & !0x3F
+    /// Adds `N` blocks of the key stream for `tag`, from block `offset` on, to `data`.
+    ///
+    /// The counter starts at a hash of the tag whose low six bits are cleared: enough for
+    /// all the blocks there are, so that counting never carries out of the last byte.
+    fn key_stream<const N: usize>(&mut self, tag: &Block, offset: u8, data: &mut [u8]) {
+        self.prf_hash.reset();
+        self.prf_hash.update(&[(*tag).into()]);
+        let mut start: Block = self.prf_hash.clone().finalize().into();
+        start[TAG_LEN - 1] &= !0x3F;
+        let mut blocks = [Array::from(start); N];
+        for (block, number) in blocks.iter_mut().zip(offset..) {
+            block[TAG_LEN - 1] |= number;
+        }
+        self.prf_cipher.encrypt_blocks(&mut blocks);
+        xor(data, Array::cast_slice_to_core(&blocks).as_flattened());
     }
 
     /// The mask of ET: it depends on everything but the left part.
-    fn mask(&self, command: u8, right: &[u8; RIGHT_LEN]) -> Block {
+    fn mask(&mut self, command: u8, right: &[u8; RIGHT_LEN]) -> Block {
         let mut input = [0; MASK_BLOCKS * TAG_LEN];
         input[..TAG_LEN].copy_from_slice(&self.last_tag);
         input[TAG_LEN] = command;
         input[TAG_LEN + 1..=TAG_LEN + RIGHT_LEN].copy_from_slice(right);
-        let mut hash = self.et_hash.clone();
-        hash.update(Array::cast_slice_from_core(input.as_chunks().0));
-        hash.finalize().into()
+        self.et_hash.reset();
+        self.et_hash.update(Array::cast_slice_from_core(input.as_chunks().0));
+        self.et_hash.clone().finalize().into()
+    }
+}
+
+impl<E: Et> Drop for State<E> {
+    fn drop(&mut self) {
+        self.set_keys(&[0; KEYS_LEN]);
+        // Seen from here the memory is still in use, so the compiler may not skip the wiping.
+        black_box(self);
     }
 }
 

@@ -15,11 +15,7 @@ fn cases(kind: &str) -> Vec<Vec<&'static str>> {
     cases
 }
 
-fn state<E: KeyInit + aes::cipher::KeySizeUser<KeySize = aes::cipher::consts::U16>>(
-    keys: &str,
-    nonce: &str,
-    last_tag: &str,
-) -> State<E> {
+fn state<E: Et>(keys: &str, nonce: &str, last_tag: &str) -> State<E> {
     let mut state = State::new(&unhex_array(&format!("{keys}{nonce}")));
     state.last_tag = unhex_array(last_tag);
     state
@@ -32,11 +28,11 @@ fn cell(left: &str, right: &str) -> CellBody {
 const ZERO: &str = "00000000000000000000000000000000";
 
 /// Keys cannot be read back, so two states are the same if they do the same.
-fn assert_same_state<E>(state: &State<E>, expected: &State<E>)
+fn assert_same_state<E>(state: &mut State<E>, expected: &mut State<E>)
 where
-    E: KeyInit + aes::cipher::KeySizeUser<KeySize = aes::cipher::consts::U16>,
+    E: Et,
 {
-    assert!(state.nonce == expected.nonce);
+    assert_eq!(state.nonce, expected.nonce);
     assert_eq!(state.last_tag, expected.last_tag);
     assert!(state.next_keys(&[5; 16]) == expected.next_keys(&[5; 16]));
     assert_eq!(state.mask(3, &[6; RIGHT_LEN]), expected.mask(3, &[6; RIGHT_LEN]));
@@ -51,7 +47,7 @@ fn published_et() {
             let (command, right) = rest.split_at(2);
             let all = format!("{keys}{ZERO}{ZERO}");
             let mut left: Block = unhex_array(left);
-            let state: State<Aes128Dec> = state(&all, ZERO, last_tag);
+            let mut state: State<Aes128Dec> = state(&all, ZERO, last_tag);
             let mask = state.mask(unhex(command)[0], &unhex_array(right));
             xor(&mut left, &mask);
             if encrypts {
@@ -69,7 +65,7 @@ fn published_et() {
 fn published_prf() {
     for fields in cases("prf") {
         let [keys, counter, input, expected] = fields[..] else { panic!() };
-        let state: State<Aes128Enc> = state(&format!("{ZERO}{ZERO}{keys}"), ZERO, ZERO);
+        let mut state: State<Aes128Enc> = state(&format!("{ZERO}{ZERO}{keys}"), ZERO, ZERO);
         let tag = unhex_array(input);
         if counter == "0" {
             let mut right = [0; RIGHT_LEN];
@@ -109,7 +105,7 @@ fn published_update() {
         let nonce = unhex_array(nonce);
         assert_eq!(state.next_keys(&nonce).expose()[..], unhex(&format!("{new_keys}{new_nonce}")));
         state.update(&nonce);
-        assert_same_state(&state, &self::state(new_keys, new_nonce, ZERO));
+        assert_same_state(&mut state, &mut self::state(new_keys, new_nonce, ZERO));
     }
 }
 
@@ -128,7 +124,7 @@ fn published_relay() {
                 relay.peel(command, &mut cell);
             }
             assert_eq!(cell, self::cell(left_after, right_after));
-            assert_same_state(&relay.0, &state(keys_after, nonce_after, tag_after));
+            assert_same_state(&mut relay.0, &mut state(keys_after, nonce_after, tag_after));
         }
     }
 }
@@ -143,7 +139,7 @@ fn published_relay_originate() {
         let sendme = relay.originate(unhex(command)[0], &mut cell);
         assert_eq!(cell, self::cell(left_after, right_after));
         assert_eq!(sendme.as_bytes(), &cell[..16]);
-        assert_same_state(&relay.0, &state(keys_after, nonce_after, tag_after));
+        assert_same_state(&mut relay.0, &mut state(keys_after, nonce_after, tag_after));
     }
 }
 
@@ -158,8 +154,8 @@ fn published_client_originate() {
         clients[target].originate(command, &mut cell);
         clients[..target].iter_mut().rev().for_each(|nearer| nearer.wrap(command, &mut cell));
         assert_eq!(cell, self::cell(left_after, right_after));
-        for (client, h) in clients.iter().zip(hops.chunks(6)) {
-            assert_same_state(&client.0, &state(h[3], h[4], h[5]));
+        for (client, h) in clients.iter_mut().zip(hops.chunks(6)) {
+            assert_same_state(&mut client.0, &mut state(h[3], h[4], h[5]));
         }
     }
 }
