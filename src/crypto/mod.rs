@@ -8,7 +8,9 @@
 //! Spec: tor-spec, "Preliminaries" and "Creating circuits"; cert-spec; rend-spec-v3.
 
 pub mod aes_ctr;
+pub mod blind;
 pub mod cgo;
+pub mod ed25519;
 pub mod fast;
 pub mod hs_ntor;
 pub mod kdf;
@@ -40,6 +42,8 @@ pub enum Error {
     ZeroSharedSecret,
     /// Bytes that are no point of the curve, or a point no honest key is.
     NotACurvePoint,
+    /// A signature does not fit its message and key.
+    WrongSignature,
     /// More key bytes were asked for than the derivation may give.
     TooManyKeyBytes,
 }
