@@ -43,7 +43,7 @@ impl Wall {
     }
 
     /// The date given in seconds after the epoch.
-    pub fn from_secs(secs: u64) -> Self {
+    pub const fn from_secs(secs: u64) -> Self {
         Wall(Duration::from_secs(secs))
     }
 

@@ -17,6 +17,7 @@ pub mod kdf;
 pub mod layer;
 pub mod ntor;
 pub mod ntor3;
+pub mod rsa;
 pub mod tor1;
 pub mod x25519;
 
@@ -44,6 +45,8 @@ pub enum Error {
     NotACurvePoint,
     /// A signature does not fit its message and key.
     WrongSignature,
+    /// An RSA key of a size, exponent or encoding that no part of Tor has.
+    BadRsaKey,
     /// More key bytes were asked for than the derivation may give.
     TooManyKeyBytes,
 }
