@@ -9,6 +9,7 @@
 
 pub mod aes_ctr;
 pub mod blind;
+pub mod cert;
 pub mod cgo;
 pub mod ed25519;
 pub mod fast;
