@@ -1,5 +1,6 @@
 //! What a cell and a handshake cost: relay ciphers for one and three hops, each end of
 //! each circuit handshake.
+#![allow(clippy::unwrap_used, reason = "a bench that cannot start should say where")]
 
 use std::hint::black_box;
 

@@ -6,10 +6,12 @@
 //! bytes and facts come out.
 //!
 //! - floor 0: `base` (identifiers, bounded reading and writing, time, redaction, blame)
+//!   and [`bench`] (the measuring instruments)
 //! - floor 1: `crypto` (handshakes, relay crypto, certificates, TLS)
 #![forbid(unsafe_code)]
 
 mod base;
+pub mod bench;
 mod crypto;
 
 /// The quiet floors, for benches, fuzz targets and this package's own tests.
