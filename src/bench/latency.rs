@@ -234,5 +234,7 @@ fn nanos(elapsed: Duration) -> u64 {
     u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
 }
 
+// The path is spelt out for `tests/loom`, which includes this file from elsewhere.
 #[cfg(test)]
+#[path = "latency/tests.rs"]
 mod tests;
