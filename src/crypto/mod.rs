@@ -21,6 +21,7 @@ pub mod ntor3;
 pub mod rsa;
 pub mod tor1;
 pub mod x25519;
+pub mod x509;
 
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroize;
