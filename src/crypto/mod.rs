@@ -19,6 +19,7 @@ pub mod layer;
 pub mod ntor;
 pub mod ntor3;
 pub mod rsa;
+pub mod tls;
 pub mod tor1;
 pub mod x25519;
 pub mod x509;
