@@ -9,6 +9,7 @@ use p256::ecdsa;
 use rsa::RsaPublicKey;
 use rsa::pkcs1::DecodeRsaPublicKey;
 use rsa::signature::Verifier;
+use rsa::traits::PublicKeyParts;
 use rustls::crypto::{KeyProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{AlgorithmIdentifier, InvalidSignature, PrivateKeyDer, SignatureVerificationAlgorithm, alg_id};
 use rustls::sign::{Signer, SigningKey};
@@ -105,14 +106,19 @@ where
 
 /// A key of 2048 to 8192 bits: graviola's limits, and a bound on our work.
 fn rsa_key(pkcs1: &[u8]) -> Result<RsaPublicKey, InvalidSignature> {
-    // Twelve bytes of frame, at most a five-byte exponent and the modulus.
-    if pkcs1.len() > RSA_MAX_BITS / 8 + 32 {
+    if pkcs1.len() > RSA_MAX_LEN + RSA_FRAME_LEN {
         return Err(InvalidSignature);
     }
-    RsaPublicKey::from_pkcs1_der(pkcs1).map_err(|_| InvalidSignature)
+    let key = RsaPublicKey::from_pkcs1_der(pkcs1).map_err(|_| InvalidSignature)?;
+    if (RSA_MIN_LEN..=RSA_MAX_LEN).contains(&key.size()) { Ok(key) } else { Err(InvalidSignature) }
 }
 
-const RSA_MAX_BITS: usize = 8192;
+/// The shortest modulus, in bytes.
+const RSA_MIN_LEN: usize = 2048 / 8;
+/// The longest modulus, in bytes.
+const RSA_MAX_LEN: usize = 8192 / 8;
+/// More than what PKCS#1 puts around a modulus: tags, lengths, a sign byte, an exponent.
+const RSA_FRAME_LEN: usize = 32;
 
 /// Loads the keys that the lab's relays have: P-256, in PKCS#8.
 #[derive(Debug)]

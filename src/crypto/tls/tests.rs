@@ -364,6 +364,79 @@ fn a_changed_record_is_refused() {
     }
 }
 
+/// Whether each provider takes this signature, which all must answer alike.
+fn verdict(scheme: SignatureScheme, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let verdicts: Vec<bool> = providers()
+        .into_iter()
+        .map(|provider| {
+            let mapping = provider.offered().signature_verification_algorithms.mapping;
+            let (_, checkers) = mapping.iter().find(|(offered, _)| *offered == scheme).unwrap();
+            checkers[0].verify_signature(key, message, signature).is_ok()
+        })
+        .collect();
+    assert!(verdicts.windows(2).all(|pair| pair[0] == pair[1]), "{scheme:?} {verdicts:?}");
+    verdicts[0]
+}
+
+#[test]
+fn providers_agree_on_which_rsa_keys_and_signatures_are_good() {
+    let good = Certificate::parse(RSA_LEAF).unwrap().public_key.rsa_pkcs1().unwrap();
+    for scheme in RSA_SCHEMES {
+        let signer = RsaServer::signing(&[*scheme]).choose_scheme(RSA_SCHEMES).unwrap();
+        let signature = signer.sign(b"message").unwrap();
+        assert!(verdict(*scheme, good, b"message", &signature));
+        assert!(!verdict(*scheme, good, b"massage", &signature));
+        assert!(!verdict(*scheme, good, b"message", &signature[1..]));
+        assert!(!verdict(*scheme, good, b"message", &[&[0], &signature[..]].concat()));
+        assert!(!verdict(*scheme, good, b"message", &[0xFF; 256]));
+        assert!(!verdict(*scheme, good, b"message", &[]));
+        // Every byte in turn: frames that no longer fit, even moduli, even exponents.
+        for at in 0..good.len() {
+            let mut bad = good.to_vec();
+            bad[at] ^= 1;
+            assert!(!verdict(*scheme, &bad, b"message", &signature), "byte {at}");
+            assert!(!verdict(*scheme, &good[..at], b"message", &signature), "{at} bytes");
+        }
+    }
+}
+
+#[test]
+fn an_rsa_key_of_1024_bits_may_not_sign_a_handshake() {
+    use rsa::pkcs1::{DecodeRsaPrivateKey, EncodeRsaPublicKey};
+    let key = text::from_hex(x509::tests::IDENTITY_KEY).unwrap();
+    let key = rsa::RsaPrivateKey::from_pkcs1_der(&key).unwrap();
+    let public = key.to_public_key().to_pkcs1_der().unwrap();
+    for scheme in RSA_SCHEMES {
+        let signer = RsaServer(key.clone(), vec![*scheme]);
+        // PSS with SHA-512 does not even fit.
+        if *scheme != SignatureScheme::RSA_PSS_SHA512 {
+            let signature = rustls::sign::Signer::sign(&signer, b"message").unwrap();
+            assert!(!verdict(*scheme, public.as_bytes(), b"message", &signature));
+        }
+    }
+}
+
+#[test]
+fn providers_agree_on_which_ecdsa_signatures_are_good() {
+    let (ours, scheme) = (leaf(14), SignatureScheme::ECDSA_NISTP256_SHA256);
+    let key = Certificate::parse(&ours.certificate).unwrap().public_key.key;
+    for provider in providers() {
+        let signature = key_of(provider, &ours).choose_scheme(&[scheme]).unwrap().sign(b"message").unwrap();
+        assert!(verdict(scheme, key, b"message", &signature));
+        for at in 0..signature.len() {
+            let mut bad = signature.clone();
+            bad[at] ^= 1;
+            assert!(!verdict(scheme, key, b"message", &bad), "byte {at}");
+            assert!(!verdict(scheme, key, b"message", &signature[..at]), "{at} bytes");
+        }
+        for at in 0..key.len() {
+            let mut bad = key.to_vec();
+            bad[at] ^= 1;
+            assert!(!verdict(scheme, &bad, b"message", &signature), "key byte {at}");
+        }
+    }
+}
+
 #[test]
 fn bad_key_shares_are_refused() {
     for provider in providers() {
