@@ -268,7 +268,8 @@ fn bits<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Error> {
 }
 
 fn peek_tag(reader: &Reader<'_>) -> Option<u8> {
-    (*reader).clone().u8().ok()
+    let mut ahead = *reader;
+    ahead.u8().ok()
 }
 
 /// A UTCTime (`YYMMDDHHMMSSZ`) or a GeneralizedTime (`YYYYMMDDHHMMSSZ`).
@@ -289,10 +290,10 @@ fn date(reader: &mut Reader<'_>) -> Result<Wall, Error> {
     if text.rest() != b"Z" {
         return Err(Error::BadDate);
     }
-    let days = days_before_year(year).saturating_sub(days_before_year(1970));
     if year < 1970 {
         return Ok(Wall::from_secs(0));
     }
+    let days = days_before_year(year) - days_before_year(1970);
     let days = days + (1..month).map(|month| days_in_month(year, month)).sum::<u64>() + day - 1;
     Ok(Wall::from_secs(((days * 24 + hour) * 60 + minute) * 60 + second))
 }
@@ -342,7 +343,7 @@ fn write_length(der: &mut Vec<u8>, length: usize) {
         0..=0x7F => der.extend_from_slice(&bytes[bytes.len() - 1..]),
         _ => {
             let needed = &bytes[bytes.iter().position(|&byte| byte != 0).unwrap_or(0)..];
-            der.push(0x80 | u8::try_from(needed.len()).unwrap_or(0x7F));
+            der.push(0x80 | u8::try_from(needed.len()).expect("a length has at most eight bytes"));
             der.extend_from_slice(needed);
         }
     }
