@@ -1,9 +1,10 @@
 //! Which processors may run graviola.
 //!
-//! graviola panics on its first use, or worse meets an unknown instruction, on a processor
-//! without all it was written for; so this list is its own check plus the features that
-//! its documentation calls implied. Not a measure of speed. Called by `Provider::best`.
-//! Spec: graviola's `low/{x86_64,aarch64}/cpu.rs` and its README, "Supported processors".
+//! graviola panics on its first use where a feature is missing that it checks for, and
+//! meets an unknown instruction where one is missing that it only says it needs (on x86_64
+//! it checks bmi1 but not bmi2). So this list is both of its lists. Not a measure of
+//! speed. Called by `Provider::best`. Spec: graviola 0.4, `src/low/{x86_64,aarch64}/cpu.rs`
+//! and the list of architectures in its README.
 
 /// Which of [`NEEDED`] a processor has, in that order.
 pub(super) type Features = [bool; NEEDED.len()];

@@ -108,6 +108,9 @@ const SUITES: [CipherSuite; 9] = [
 /// C tor: `P-256:X25519:P-224`. rustls sends a key share for the first group alone, and
 /// P-256 is the one that every relay takes: older ones know no other, and asking them
 /// again costs a round trip.
+///
+/// Differs: no `X25519MLKEM768`, which C tor offers with OpenSSL 3.5. Of our providers only
+/// graviola has it, so the ClientHello would tell which processor we run on.
 const GROUPS: [NamedGroup; 2] = [NamedGroup::secp256r1, NamedGroup::X25519];
 
 const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
@@ -152,7 +155,7 @@ pub fn random_server_name(entropy: &mut dyn Entropy) -> ServerName<'static> {
     ServerName::try_from(format!("www.{label}.com")).expect("letters and digits make a host name")
 }
 
-/// Whose fault a failed TLS connection is.
+/// Whose fault a failed TLS connection is. What falls with it is always the link.
 pub fn blame(error: &rustls::Error) -> Blame {
     match error {
         rustls::Error::FailedToGetRandomBytes | rustls::Error::FailedToGetCurrentTime => Blame::Local,
