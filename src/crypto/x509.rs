@@ -422,7 +422,11 @@ pub(super) mod tests {
 
     /// A relay's RSA identity as OpenSSL 3.0 writes it, with extensions C tor's lacks.
     const IDENTITY: &str = "308202023082016ba00302010202081122334455667788300d06092a864886f70d01010b050030193117301506035504030c0e7777772e6964746573742e6e6574301e170d3236313132313132353032315a170d3237313132313132353032315a30193117301506035504030c0e7777772e6964746573742e6e657430819f300d06092a864886f70d010101050003818d0030818902818100dabaddfc06ea8fbcad2d6dc95452fe8acc768664ebe79b6a1ec67bb91edd6097d0469819cae7cafcc8d4e3268a0dd8f8921cbe5770fbad3b7803af840a7a858ea930b999e9096e8c76a26f87f3bf543eddb241e6f1a1bfe8a67712859bb808a339a524eb8b67f839127d6aebe1e375e3795666c8e4bdfcf0ea39a421d020e3810203010001a3533051301d0603551d0e04160414eda0fb355d5a53dfa83b95ecff86979b6e11fbd8301f0603551d23041830168014eda0fb355d5a53dfa83b95ecff86979b6e11fbd8300f0603551d130101ff040530030101ff300d06092a864886f70d01010b05000381810017a4a7b396aae227e5a221b55ae9a3d14f5b0732cc575fee9c39cc2c049821bc881c5ee2ce8bc18038db3d1286db23967e2d2e5d91fcd81c300e66d223db487ba322af5cc0528e853ccf6a60501fc72bcef4e784794425a2f6946a9de559c987d735b46f24b585fa4f0c749f459754fc2439b934e3b153897c11c83fddab3f15";
-    /// Its private key, PKCS#1.
+    /// The identity certificate of a C tor relay in a test network, as published among the
+    /// handshake vectors of Arti's `tor-proto` (`channel/handshake.rs`), with its RSA identity.
+    const C_TOR: &str = "308201b930820122a0030201020208607c28be6c390943300d06092a864886f70d01010b0500301f311d301b06035504030c147777772e74636a76356b766a646472322e636f6d301e170d3230303831303030303030305a170d3231303831303030303030305a301f311d301b06035504030c147777772e74636a76356b766a646472322e636f6d30819f300d06092a864886f70d010101050003818d0030818902818100d38b1e6ceb946e0db0751f4cbace3dcb9688b6c25304227b4710c35afb73627e50500f5913e158b621802612d1c75827003703338375237552eb3cd3c12f6ab3604e60c1a2d26bb1fbad206ff023969a90909d6a65a5458a5312c26ebd3a3dad30302d4515cdcd264146ac18e6fc60a04bd3ec327f04294d96ba5aa25b464c3f0203010001300d06092a864886f70d01010b0500038181003bce561ea7f95cc00b78aab5d69573ff301c282a751d4a651921d042f1becdba24d918a6d8a5e138dc07bba0b335478ae37abd2c93a93932442ae9084329e846170fe0fc4a50aafc804f311cc3ca4f41d845a7ba5901cbbc3e021e9794aac70ce1f37b0a951592db1b64f2b4afb81ae52dbd9b6fede96a5fb8125eb6251ee50a";
+    const C_TOR_SHA1: &str = "2f1fb49bb332a9eec617e41e911c33fb3890aef3";
+    /// The private key of [`IDENTITY`], PKCS#1.
     pub const IDENTITY_KEY: &str = "3082025c02010002818100dabaddfc06ea8fbcad2d6dc95452fe8acc768664ebe79b6a1ec67bb91edd6097d0469819cae7cafcc8d4e3268a0dd8f8921cbe5770fbad3b7803af840a7a858ea930b999e9096e8c76a26f87f3bf543eddb241e6f1a1bfe8a67712859bb808a339a524eb8b67f839127d6aebe1e375e3795666c8e4bdfcf0ea39a421d020e381020301000102818077a48f98341049df62badebaa9ad5c1e8008b52aaeff593b8ae9f6f323b6e407269df6c4e5003540607a5265da4e08c8aee39a1a2a6b002eef4ed4cadd1077ccb64ac63b5e0d03d7606144083d41624c6d8e43c96f6c362baaf6f1523b721fa5f2e9c6b8d3f22c60656392abc73023d57a71b9c2e353e4ec9c443605a4d14d81024100ef6fe9c13a1b0320d6aeed4357ba66c76e3e3ff36084d5458491a20c3b6814fca7f82868bdb88979ff489437cb30c6308891b12426e7d8bc700e0c892fbd46f5024100e9dc4259320accbd1e8c03c56dbb76232b645829b40947ee7a99c4bb8e53fc641bc2db039cdfef0ad122ba5f1f77d21bbaba9fe6b0c32c2478e8556d2156dadd0240361e688a6934c3cf3f57087fc92b73a1ae1459e60bb1da76bd1121bc7c0cf9796609dc305879867151b738f127771dc4c8898dad6b31ca3645699781c68d94a502405a17371c237213a37b8416e3d4bd15eac0899c891c494303b5094dc7af31dd9637379ea5caa65df13dd5f214390c30cdebe67f3920b95f65018b0775ce1526a5024100dd75564b040ce9593aa170b7848dc761085af9585371d7da1483b0514990d34e44ed5c4e991695883038fbdba7adc501929e5b3a601e4a7fdce56b28c306c757";
     /// What `openssl rsa -RSAPublicKey_out | sha1sum` says of it.
     const IDENTITY_SHA1: &str = "eda0fb355d5a53dfa83b95ecff86979b6e11fbd8";
@@ -456,8 +460,30 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn identity_of_a_c_tor_relay_is_read() {
+        let der = from_hex(C_TOR).unwrap();
+        let certificate = Certificate::parse(&der).unwrap();
+        let pkcs1 = certificate.public_key.rsa_pkcs1().unwrap();
+        assert_eq!(hex(&Sha1::digest(pkcs1)).to_lowercase(), C_TOR_SHA1);
+        // 2020-08-10 and 2021-08-10, at midnight, as C tor rounds them.
+        assert_eq!(certificate.not_before, Wall::from_secs(1_597_017_600));
+        assert_eq!(certificate.not_after, Wall::from_secs(1_628_553_600));
+    }
+
+    #[test]
+    fn a_certificate_of_the_first_version_has_no_version() {
+        let der = leaf(Wall::from_secs(5), Wall::from_secs(6));
+        let mut outer = Reader::new(&der);
+        let mut rest = Reader::new(element(&mut outer, SEQUENCE).unwrap());
+        let body = element(&mut rest, SEQUENCE).unwrap();
+        let first = write(SEQUENCE, &[&write(SEQUENCE, &[&body[5..]]), rest.rest()]);
+        assert_eq!(body[..5], [EXPLICIT_0, 3, INTEGER, 1, 2]);
+        assert_eq!(Certificate::parse(&first).unwrap().public_key, Certificate::parse(&der).unwrap().public_key);
+    }
+
+    #[test]
     fn every_truncation_and_every_tail_is_refused() {
-        for der in [identity(), leaf(Wall::from_secs(0), Wall::from_secs(1))] {
+        for der in [identity(), from_hex(C_TOR).unwrap(), leaf(Wall::from_secs(0), Wall::from_secs(1))] {
             for length in 0..der.len() {
                 assert_eq!(Certificate::parse(&der[..length]), Err(Error::Truncated), "at {length}");
             }

@@ -342,6 +342,19 @@ fn an_unreadable_certificate_is_refused() {
 }
 
 #[test]
+fn what_follows_the_leaf_does_not_matter() {
+    let ours = leaf(15);
+    for (provider, suite) in each_provider_with(&[SUITES[0], SUITES[3]]) {
+        let chain = vec![ours.certificate.clone().into(), RSA_LEAF.to_vec().into(), b"no certificate".to_vec().into()];
+        let certified = CertifiedKey::new(chain, key_of(provider, &ours));
+        let config = server_config_of(provider.offered(), VERSIONS, certified);
+        let mut client = client_of(provider, suite, NamedGroup::X25519);
+        handshake(&mut client, &mut ServerConnection::new(Arc::new(config)).unwrap()).unwrap();
+        assert_eq!(peer_leaf(&client), Some(&ours.certificate[..]));
+    }
+}
+
+#[test]
 fn a_changed_record_is_refused() {
     let ours = leaf(8);
     let rsa = RsaServer::signing(RSA_SCHEMES);
