@@ -1,7 +1,7 @@
 //! What TLS costs: opening one record of 4 KiB, and one handshake of both ends.
 //!
 //! Not the network. `cargo bench --bench tls`; each line names the provider and the suite.
-//! Opening includes copying the record into place, some 60 ns, because opening destroys it.
+//! Opening includes copying the record into place, because opening destroys it.
 
 use cepa::internal::base::random::Entropy;
 use cepa::internal::base::time::Wall;
