@@ -7,12 +7,14 @@
 //!
 //! - floor 0: `base` (identifiers, bounded reading and writing, time, redaction, blame)
 //!   and [`bench`] (the measuring instruments)
-//! - floor 1: `crypto` (handshakes, relay crypto, certificates, TLS)
+//! - floor 1: `wire` (cells, relay messages and document lines, as bytes and as values) and
+//!   `crypto` (handshakes, relay crypto, certificates, TLS)
 #![forbid(unsafe_code)]
 
 mod base;
 pub mod bench;
 mod crypto;
+mod wire;
 
 /// The quiet floors, for benches, fuzz targets and this package's own tests.
 ///
@@ -24,5 +26,8 @@ pub mod internal {
     }
     pub mod crypto {
         pub use crate::crypto::*;
+    }
+    pub mod wire {
+        pub use crate::wire::*;
     }
 }
