@@ -15,6 +15,8 @@
 //! "Relay cells" and what follows; dir-spec, "Document meta-format".
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::as_conversions))]
 
+pub mod cell;
+pub mod cell_msg;
 pub mod protover;
 
 use crate::base::codec;
@@ -170,6 +172,9 @@ impl From<codec::Error> for Error {
         }
     }
 }
+
+/// What the tests and the fuzz bodies of this floor share.
+mod testing;
 
 #[cfg(test)]
 mod tests {
