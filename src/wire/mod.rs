@@ -18,6 +18,7 @@
 pub mod cell;
 pub mod cell_msg;
 pub mod protover;
+pub mod relay;
 
 use crate::base::codec;
 use crate::base::error::{Blame, Scope};
