@@ -17,6 +17,7 @@
 
 pub mod cell;
 pub mod cell_msg;
+pub mod circuit_msg;
 pub mod protover;
 pub mod relay;
 
