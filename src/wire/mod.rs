@@ -18,6 +18,7 @@
 pub mod cell;
 pub mod cell_msg;
 pub mod circuit_msg;
+pub mod extend;
 pub mod extension;
 pub mod protover;
 pub mod relay;
