@@ -20,6 +20,7 @@ pub mod cell_msg;
 pub mod circuit_msg;
 pub mod extend;
 pub mod extension;
+pub mod hs_msg;
 pub mod protover;
 pub mod relay;
 
