@@ -23,6 +23,7 @@ pub mod extension;
 pub mod hs_msg;
 pub mod protover;
 pub mod relay;
+pub mod relay_msg;
 
 use crate::base::codec;
 use crate::base::error::{Blame, Scope};
