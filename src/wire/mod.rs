@@ -21,6 +21,7 @@ pub mod circuit_msg;
 pub mod extend;
 pub mod extension;
 pub mod hs_msg;
+pub mod netdoc;
 pub mod protover;
 pub mod relay;
 pub mod relay_msg;
