@@ -89,11 +89,13 @@ pub enum CircIdUse {
 impl Command {
     /// Whether its cells say how long they are. True also of unknown commands, so that
     /// they can be skipped.
+    #[inline]
     pub fn is_variable(self) -> bool {
         self == Command::VERSIONS || self.0 >= 128
     }
 
     /// Whether its cells name a circuit.
+    #[inline]
     pub fn circ_id_use(self) -> CircIdUse {
         match self {
             Command::CREATE
@@ -123,6 +125,7 @@ impl Command {
         self.circ_id_use() != CircIdUse::Unknown
     }
 
+    #[inline]
     fn check(self, circ_id: Option<CircId>) -> Result<(), Error> {
         match (self.circ_id_use(), circ_id) {
             (CircIdUse::Required, None) => Err(Error::CircIdMissing),
@@ -168,6 +171,7 @@ impl Header {
 ///
 /// A header that is wrong is reported as soon as it is there, without waiting for a body.
 /// C tor: a circuit number where none may be is ignored; like Arti we close the link.
+#[inline]
 pub fn peek(era: Era, bytes: &[u8]) -> Result<Option<Header>, Error> {
     let header = match era {
         Era::Versions => peek_versions(bytes)?,

@@ -281,7 +281,7 @@ fn object_end<'a>(scan: &mut Scan<'a>) -> Result<Option<ObjectEnd<'a>>, Fault> {
         if let Some(label) = line.strip_prefix(END) {
             return Ok(Some(ObjectEnd { label, at: before.at }));
         }
-        if !line.bytes().all(is_base64) {
+        if !is_base64(line.as_bytes()) {
             // The object was not ended, and this may well be the next item.
             *scan = before;
             return fault(Error::BadObjectBase64);
@@ -292,11 +292,13 @@ fn object_end<'a>(scan: &mut Scan<'a>) -> Result<Option<ObjectEnd<'a>>, Fault> {
     }
 }
 
-fn is_base64(c: u8) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=')
+/// Whether all of `line` is of the alphabet. Like the two below it looks at every byte,
+/// without leaving early, so that it becomes a few comparisons of vectors.
+fn is_base64(line: &[u8]) -> bool {
+    let good = |c: u8| c.is_ascii_alphanumeric() | (c == b'+') | (c == b'/') | (c == b'=');
+    line.iter().fold(true, |all, &c| all & good(c))
 }
 
-/// A chunk at a time, without leaving it early, so that it becomes a vector comparison.
 fn find_newline(bytes: &[u8]) -> Option<usize> {
     let (chunks, tail) = bytes.as_chunks::<16>();
     let is_newline = |&c: &u8| c == b'\n';
