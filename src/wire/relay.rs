@@ -137,6 +137,18 @@ pub struct Message<'a> {
     pub body: &'a [u8],
 }
 
+impl Message<'_> {
+    /// Whether it names a stream if and only if its command wants one. In the v1 format it
+    /// always does; in v0 C tor drops one that does not, and Arti closes the circuit.
+    pub fn stream_fits(&self) -> bool {
+        match self.command.stream_use() {
+            StreamUse::Required => self.stream.is_some(),
+            StreamUse::Forbidden => self.stream.is_none(),
+            StreamUse::Either | StreamUse::Unknown => true,
+        }
+    }
+}
+
 impl Format {
     /// The longest body of a message of `command`.
     pub fn max_body(self, command: Command) -> usize {
@@ -282,13 +294,8 @@ pub fn fuzz_relay_cell(bytes: &[u8]) {
         let mut again = [0; BODY_LEN];
         let write = |out: &mut Writer<'_>| Ok(out.bytes(message.body)?);
         let written = format.encode(&mut again, message.command, message.stream, &mut Zeros, write);
-        let fits = match message.command.stream_use() {
-            StreamUse::Required => message.stream.is_some(),
-            StreamUse::Forbidden => message.stream.is_none(),
-            StreamUse::Either | StreamUse::Unknown => true,
-        };
-        assert_eq!(written.is_ok(), fits);
-        assert!(!fits || format.parse(&again) == Ok(message));
+        assert_eq!(written.is_ok(), message.stream_fits());
+        assert!(written.is_err() || format.parse(&again) == Ok(message));
     }
 }
 
@@ -395,6 +402,10 @@ mod tests {
         let mut v1 = cell(Format::V1, Command::DATA, STREAM, b"").unwrap();
         v1[19..21].fill(0);
         assert_eq!(Format::V1.parse(&v1), Err(Error::StreamIdMissing));
+        let mut v0 = cell(Format::V0, Command::DATA, STREAM, b"").unwrap();
+        assert!(Format::V0.parse(&v0).unwrap().stream_fits());
+        v0[3..5].fill(0);
+        assert!(!Format::V0.parse(&v0).unwrap().stream_fits());
     }
 
     /// C tor 0.4.9.11, core/or/or.h `is_known_relay_command` and core/or/relay_msg.h
