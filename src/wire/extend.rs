@@ -1,14 +1,13 @@
 //! Growing a circuit by a hop: EXTEND2, EXTENDED2, TRUNCATED, and the link specifiers that
 //! say to whom.
 //!
-//! The handshake inside is `crypto`'s; its extensions are in `extension`. EXTENDED2 has
-//! the body of CREATED2, [`super::cell_msg::Created2`]; TRUNCATE has none, and clients
-//! never send it. EXTEND and EXTENDED are dead and not here. Called by `circuit`, and by
+//! The handshake inside is `crypto`'s; its extensions are in `extension`. TRUNCATE has no
+//! body, and clients never send it. EXTEND and EXTENDED are dead and not here. Called by `circuit`, and by
 //! `hs_msg` for rendezvous points. Spec: tor-spec, "Creating circuits", "EXTEND and
 //! EXTENDED messages".
 
 use super::Error;
-use super::cell_msg::{Create2, DestroyReason, read_part};
+use super::cell_msg::{Create2, Created2, DestroyReason, read_part};
 use super::testing::assert_reparses;
 use crate::base::codec::{Reader, Writer};
 use crate::base::{Ed25519Id, RelayIds, RsaId};
@@ -233,6 +232,9 @@ impl<'a> Extend2<'a> {
     }
 }
 
+/// EXTENDED2: the next hop's answer, as it came in its CREATED2.
+pub type Extended2<'a> = Created2<'a>;
+
 /// TRUNCATED: the circuit now ends at the hop that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truncated {
@@ -284,7 +286,7 @@ const KIND_ED25519: u8 = 3;
 
 #[cfg(test)]
 mod tests {
-    use super::super::cell_msg::{Created2, HandshakeType};
+    use super::super::cell_msg::HandshakeType;
     use super::super::testing::{assert_each_prefix_is_truncated, assert_vector, encoded, unhex};
     use super::*;
     use proptest::prelude::*;
@@ -379,7 +381,7 @@ mod tests {
     fn extended2_and_truncated_vectors() {
         let hex = "0026619058EB2661834D54C2624828728F28915587CDAD1AD3373B85F33A480E
             EA9D3B2CEF8D39C1DBD2FA519E75296B96960690C79A28D6A0D9454F8E9634BD";
-        assert_vector!(Created2, &format!("0040 {hex}"), Created2 { data: &unhex(hex) });
+        assert_vector!(Extended2, &format!("0040 {hex}"), Created2 { data: &unhex(hex) });
         assert_vector!(Truncated, "08", Truncated { reason: DestroyReason::CHANNEL_CLOSED });
     }
 
