@@ -25,6 +25,7 @@ pub mod netdoc;
 pub mod protover;
 pub mod relay;
 pub mod relay_msg;
+mod testing;
 
 use crate::base::codec;
 use crate::base::error::{Blame, Scope};
@@ -121,7 +122,7 @@ pub enum Error {
     LineTooLong,
     /// A line does not begin with a keyword.
     BadKeyword,
-    /// A line that begins an object is malformed, or has no keyword line before it.
+    /// A line that begins an object is malformed.
     BadObjectBegin,
     /// An object has a line that is not base64.
     BadObjectBase64,
@@ -179,9 +180,6 @@ impl From<codec::Error> for Error {
         }
     }
 }
-
-/// What the tests and the fuzz bodies of this floor share.
-mod testing;
 
 #[cfg(test)]
 mod tests {

@@ -7,18 +7,21 @@
 use super::Error;
 use crate::base::codec::Writer;
 
-/// Room enough for the longest message that a fuzz input can turn into.
-const SCRATCH: usize = 1 << 17;
-
-/// The bytes that `encode` writes.
-#[expect(clippy::expect_used, reason = "a fuzz body fails by panicking")]
-pub fn encoded(encode: impl FnOnce(&mut Writer<'_>) -> Result<(), Error>) -> Vec<u8> {
-    let mut bytes = vec![0; SCRATCH];
-    let mut writer = Writer::new(&mut bytes);
-    encode(&mut writer).expect("what parsed can be encoded");
-    let written = writer.written();
-    bytes.truncate(written);
-    bytes
+/// The bytes that `encode` writes, however many.
+pub fn encoded(encode: impl Fn(&mut Writer<'_>) -> Result<(), Error>) -> Vec<u8> {
+    let mut bytes = vec![0; 1024];
+    loop {
+        let mut writer = Writer::new(&mut bytes);
+        let result = encode(&mut writer);
+        let written = writer.written();
+        if result == Err(Error::NoRoom) {
+            bytes.resize(bytes.len() * 4, 0);
+            continue;
+        }
+        assert_eq!(result, Ok(()), "what parsed can be encoded");
+        bytes.truncate(written);
+        return bytes;
+    }
 }
 
 /// Asserts that what `bytes` parse to, if anything, is encoded and parses again to itself.
