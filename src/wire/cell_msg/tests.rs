@@ -38,14 +38,32 @@ fn authenticate() {
     assert_vector!(Authenticate, "0003 0005 4155544830", Authenticate { method: 3, data: b"AUTH0" });
 }
 
-/// The Ed25519 and cross certificates of Arti's CERTS vector; its X.509 ones only make it
-/// longer.
+/// Without the two X.509 certificates, which only make it longer.
 #[test]
 fn certs() {
-    let (signing, link) = (unhex(&format!("01040006CC2A01{}", "F8".repeat(0x85))), unhex("010500"));
-    let list = [(CertType::IDENTITY_V_SIGNING, &signing[..]), (CertType::SIGNING_V_TLS_CERT, &link[..])];
-    let bytes = encoded(|out| Certs::encode_list(&list, out));
-    assert_eq!(bytes[..6], unhex("02 04 008C 01 04"));
+    let signing = unhex(
+        "01040006CC2A01F82294B866A31F01FC5D0DA8572850A9B929545C3266558D7D2316E3B74172B00100200400DCB604DB
+         2034B00FD16986D4ADB9D16B21CB4E4457A33DEC0F538903683E96E9FF1A5203FA27F86EF7528D89A0845D2520166E34
+         0754FFEA2AAE0F612B7CE5DA094A0236CDAC45034B0B6842C18E7F6B51B93A3CF7E60663B8AD061C30A62602",
+    );
+    let link = unhex(
+        "01050006C98A03B4FD606B64E4CBD466B8D76CB131069BAE6F3AA1878857C9F624E31D77A799B8007173E5F8068431D0
+         D3F5EE16B4C9FFD59DF373E152A87281BAE744AA5FCF72171BF4B27C4E8FC1C6A9FC5CA11058BC49647063D7903CFD9F
+         512F89099B27BC0C",
+    );
+    let cross = unhex(
+        "DCB604DB2034B00FD16986D4ADB9D16B21CB4E4457A33DEC0F538903683E96E90006DA3A805CF6006F9179066534DE6B
+         45AD47A5C469063EE462762723396DC9F25452A0A52DA3F5087DD239F2A311F6B0D4DFEFF4ABD089DC3D0237A0ABAB19
+         EB2045B91CDCAF04BE0A72D548A27BF2E77BD876ECFE5E1BE622350DA6BF31F6E306ED896488DD5B39409B23FC3EB7B2
+         C9F7328EB18DA36D54D80575899EA6507CCBFCDF1F",
+    );
+    let bytes = [&unhex("03 04 008C")[..], &signing, &unhex("05 0068"), &link, &unhex("07 00A5"), &cross].concat();
+    let list = [
+        (CertType::IDENTITY_V_SIGNING, &signing[..]),
+        (CertType::SIGNING_V_TLS_CERT, &link[..]),
+        (CertType::RSA_ID_V_IDENTITY, &cross[..]),
+    ];
+    assert_eq!(encoded(|out| Certs::encode_list(&list, out)), bytes);
     let certs = Certs::parse(&bytes).unwrap();
     assert_eq!(certs.iter().collect::<Vec<_>>(), list);
     assert_eq!(certs.get(CertType::SIGNING_V_TLS_CERT), Some(&link[..]));
@@ -92,6 +110,7 @@ fn netinfo() {
     }
 }
 
+/// The second is of C tor 0.4.9.11, test_netinfo.c.
 #[test]
 fn netinfo_skips_addresses_of_unknown_types() {
     let bytes = unhex("5F6F859C 09 02 0000 02 BB 02 FFFF 06 10 00000000000000000000000000000001");
@@ -99,6 +118,10 @@ fn netinfo_skips_addresses_of_unknown_types() {
     assert_eq!(message.other, None);
     assert_eq!(message.own().collect::<Vec<_>>(), [ip("::1")]);
     assert_reparses!(Netinfo, &bytes);
+    let bytes = unhex("00000001 04 04 08080808 01 03 05 6164727221");
+    let message = Netinfo::parse(&bytes).unwrap();
+    assert_eq!((message.timestamp, message.own().count()), (1, 0));
+    assert_eq!(encoded(|out| message.encode(out)), bytes);
 }
 
 /// C tor 0.4.9.11, trunnel/netinfo.c; Arti would skip them.

@@ -105,19 +105,23 @@ fn introductions_of_the_second_version_are_refused() {
     assert_eq!(Introduce::parse(&bytes), Err(Error::LegacyIntroduction));
 }
 
-/// The recorded message of the third version in the comment "For onion services only",
-/// its encrypted part cut.
+/// Arti 2.7, tor-proto src/crypto/handshake/hs_ntor.rs, `testvec`: made by C tor.
 #[test]
 fn introduce1_vector() {
-    let key = "11AAA1BA28353424061A63326C3BFF4FE4EC7EC24BB5EB740E9D167DEF103206";
-    let client = "1E99C1B9B0C24E6C63E9A182C33A8969DF94D08FD9FE98D82E21B262AE6CBC4E";
-    let mac = "0BC7".repeat(16);
-    let bytes = unhex(&format!("{} 020020 {key} 00 {client} AABBCC {mac}", "00".repeat(20)));
+    let bytes = unhex(
+        "000000000000000000000000000000000000000002002034E171E4358E501BFF21ED907E96AC6BFEF697C779D040BBAF
+         49ACC30FC5D21F00BF04348B46D09AED726F1D66C618FDEA1DE58E8CB8B89738D7356A0C59111D5DADBECCCB38E37830
+         4DCC179D3D9E437B452AF5702CED2CCFEC085BC02C4C175FA446525C1B9D5530563C362FDFFB802DAB8CD9EBC7A5EE17
+         DA62E37DEEB0EB187FBB48C63298B0E83F391B7566F42ADC97C46BA7588278273A44CE96BC68FFDAE31EF5F0913B9A9C
+         7E0F173DBC0BDDCD4ACB4C4600980A7DDD9EAEC6E7F3FA3FC37CD95E5B8BFB3E35717012B78B4930569F895CB349A075
+         38E42309C993223AEA77EF8AEA64F25DDEE97DA623F1AEC0A47F150002150455845C385E5606E41A9A199E7111D54EF2
+         D1A51B7554D8B3692D85AC587FB9E69DF990EFB776D8",
+    );
     let message = Introduce::parse(&bytes).unwrap();
-    assert_eq!(message.auth_key, array(key));
-    assert_eq!(message.client_key, array(client));
-    assert_eq!(message.ciphertext, [0xAA, 0xBB, 0xCC]);
-    assert_eq!(message.mac, array(&mac));
+    assert_eq!(message.auth_key, array("34E171E4358E501BFF21ED907E96AC6BFEF697C779D040BBAF49ACC30FC5D21F"));
+    assert_eq!(message.client_key, array("BF04348B46D09AED726F1D66C618FDEA1DE58E8CB8B89738D7356A0C59111D5D"));
+    assert_eq!(message.ciphertext.len(), 190);
+    assert_eq!(message.mac, array("E41A9A199E7111D54EF2D1A51B7554D8B3692D85AC587FB9E69DF990EFB776D8"));
     assert_eq!(message.encrypted(&bytes), &bytes[56..]);
     assert_eq!(Introduce::maced(&bytes), &bytes[..bytes.len() - 32]);
     assert_eq!(Introduce::maced(&[]), b"");
@@ -129,6 +133,25 @@ fn introduce1_vector() {
         assert_eq!(Introduce::parse(&bytes[..n]), Err(expected), "the first {n} bytes");
     }
     assert!(Introduce::parse(&bytes[..120]).is_ok());
+}
+
+/// The plaintext of that message, with a request for congestion control.
+#[test]
+fn introduce_plaintext_of_that_vector() {
+    let bytes = unhex(
+        "6BD364C12638DD5C3BE23D76ACA05B04E6CE932C0101000100200DE6130E4FCAC4EDDA24E21220CC3EADAE403EF6B7D1
+         1C8273AC71908DE565450300067F00000113890214F823C4F8CC085C792E0AEE0283FE00AD7520B37D0320728D5DF39B
+         7B7077A0118A900FF4456C382F0041300ACF9C58E51C392795EF87000000000000000000000000000000000000000000
+         00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000",
+    );
+    let message = IntroducePlaintext::parse(&bytes).unwrap();
+    assert_eq!(message.cookie, array("6BD364C12638DD5C3BE23D76ACA05B04E6CE932C"));
+    assert_eq!(message.extensions.get(CC_REQUEST), Some(&[][..]));
+    assert_eq!(message.onion_key, array("0DE6130E4FCAC4EDDA24E21220CC3EADAE403EF6B7D11C8273AC71908DE56545"));
+    assert_eq!(message.specifiers.iter().count(), 3);
+    let written = encoded(|out| message.encode(out));
+    assert_eq!(written, bytes[..written.len()]);
+    assert!(bytes[written.len()..].iter().all(|&byte| byte == 0), "only padding is left");
 }
 
 /// `testvec_intro_payload`: made by a modified C tor in a test network.

@@ -109,6 +109,22 @@ fn connected_vectors() {
     assert_eq!(Connected::parse(&bogus), Err(Error::AddressTypeUnknown));
 }
 
+/// C tor 0.4.9.11, test_cell_formats.c, `test_cfmt_connected_cells`. C tor takes lifetimes
+/// over 2^31 - 1 for unknown; here they stay what they are.
+#[test]
+fn connected_vectors_of_c_tor() {
+    for (hex, address) in [
+        ("20304050", at("32.48.64.80", TTL_UNKNOWN)),
+        ("11121314 15", at("17.18.19.20", TTL_UNKNOWN)),
+        ("02030405 00000e10", at("2.3.4.5", 3600)),
+        ("02030405 f0000000", at("2.3.4.5", 0xF000_0000)),
+        ("00000000 06 2607f8b0400c0c020000000000000068 00000258", at("2607:f8b0:400c:c02::68", 600)),
+    ] {
+        assert_eq!(Connected::parse(&unhex(hex)), Ok(Connected { address }));
+        assert_reads_back!(Connected, Connected { address });
+    }
+}
+
 /// C tor 0.4.9.11, core/or/relay.c, `connected_cell_parse`.
 #[test]
 fn connected_may_lack_only_the_lifetime_of_an_ipv4_address() {
@@ -212,6 +228,28 @@ fn resolved_vectors() {
     let bytes = unhex("63 12 7777772e746f7270726f6a6563742e6f7267 00000258");
     let message = Resolved::parse(&bytes).unwrap();
     assert_eq!(message.iter().collect::<Vec<_>>(), [(Answer::Unknown(99), 600)]);
+    assert_eq!(encoded(|out| message.encode(out)), bytes);
+}
+
+/// C tor 0.4.9.11, test_cell_formats.c, `test_cfmt_resolved_cells`, "one of each".
+#[test]
+fn resolved_vector_of_c_tor() {
+    let mut bytes = b"\xee\x16fault in the AE35 unit\x09\x09\x01\x01".to_vec();
+    bytes.extend(b"\xf0\x2bI'm sorry, Dave. I'm afraid I can't do that\x00\x11\x22\x33");
+    bytes.extend(unhex("06 10 200290900000000000000000f0f0abcd 02000001 04 04 7f00020a 00000100"));
+    bytes.extend(b"\x00\x11motherbrain.zebes\0\0\0\0");
+    let message = Resolved::parse(&bytes).unwrap();
+    let address = |ip: &str| Answer::Address(Sensitive::new(ip.parse().unwrap()));
+    assert_eq!(
+        message.iter().collect::<Vec<_>>(),
+        [
+            (Answer::Unknown(0xEE), 0x0909_0101),
+            (Answer::TransientError, 0x0011_2233),
+            (address("2002:9090::f0f0:abcd"), 0x0200_0001),
+            (address("127.0.2.10"), 256),
+            (Answer::Hostname(Sensitive::new(b"motherbrain.zebes")), 0),
+        ]
+    );
     assert_eq!(encoded(|out| message.encode(out)), bytes);
 }
 
