@@ -240,8 +240,13 @@ fn hour_after(wall: Wall) -> u32 {
 /// What is hashed in front of a cross-certificate.
 const CROSS_CERTIFICATE_PREFIX: &[u8] = b"Tor TLS RSA/Ed25519 cross-certificate";
 
-/// Checks that a relay's RSA identity speaks for an Ed25519 identity, and gives the latter.
-pub fn check_cross_certificate(bytes: &[u8], rsa_identity: &rsa::PublicKey, now: Wall) -> Result<Ed25519Id, Error> {
+/// Checks that a relay's RSA identity speaks for an Ed25519 identity; gives the latter, and
+/// until when.
+pub fn check_cross_certificate(
+    bytes: &[u8],
+    rsa_identity: &rsa::PublicKey,
+    now: Wall,
+) -> Result<(Ed25519Id, Wall), Error> {
     let mut reader = Reader::new(bytes);
     let subject = Ed25519Id(reader.array()?);
     let expires = hours(reader.u32()?);
@@ -253,7 +258,7 @@ pub fn check_cross_certificate(bytes: &[u8], rsa_identity: &rsa::PublicKey, now:
     if now >= expires {
         return Err(Error::Expired);
     }
-    Ok(subject)
+    Ok((subject, expires))
 }
 
 /// Issues a cross-certificate over `subject`.

@@ -60,8 +60,8 @@ fn published_tls_certificate() {
 fn published_cross_certificate() {
     let identity = rsa::PublicKey::from_der(&unhex(RSA_IDENTITY)).unwrap();
     let bytes = unhex(CROSS_CERT);
-    assert_eq!(check_cross_certificate(&bytes, &identity, THEN), Ok(key(IDENTITY)));
     let expiry = hours(0x0006_DA3A);
+    assert_eq!(check_cross_certificate(&bytes, &identity, THEN), Ok((key(IDENTITY), expiry)));
     assert_eq!(check_cross_certificate(&bytes, &identity, expiry), Err(Error::Expired));
     for byte in 0..bytes.len() {
         let mut changed = bytes.clone();
@@ -137,7 +137,7 @@ fn what_we_issue_we_accept_until_it_expires() {
     }
     let rsa_identity = rsa::KeyPair::random(&mut Seeded(1), 1024).unwrap();
     let bytes = issue_cross_certificate(&subject, expires, &rsa_identity).unwrap();
-    assert_eq!(check_cross_certificate(&bytes, &rsa_identity.public(), expires), Ok(subject));
+    assert_eq!(check_cross_certificate(&bytes, &rsa_identity.public(), expires), Ok((subject, last)));
 }
 
 #[test]
