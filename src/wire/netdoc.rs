@@ -228,7 +228,9 @@ fn keyword_line(line: &str, at: Position) -> Result<(&str, &str), Error> {
     let (keyword, rest) = split_keyword(line);
     if keyword == "opt" && !rest.is_empty() {
         let (keyword, rest) = split_keyword(rest.trim_start_matches([' ', '\t']));
-        return if is_keyword(keyword) { Ok((keyword, rest)) } else { Err(Error::BadKeyword) };
+        // A second `opt` could not be told from the first when written again.
+        let good = is_keyword(keyword) && keyword != "opt";
+        return if good { Ok((keyword, rest)) } else { Err(Error::BadKeyword) };
     }
     let bare = keyword.strip_prefix('@').unwrap_or(keyword);
     if is_keyword(bare) { Ok((keyword, rest)) } else { Err(Error::BadKeyword) }

@@ -45,7 +45,7 @@ fn opt_before_a_keyword_means_nothing() {
     let items = cut("opt fast 1\nopt \t  slow 2\nopt\noption x\n");
     let keywords: Vec<_> = items.iter().map(|item| (item.keyword, item.rest)).collect();
     assert_eq!(keywords, [("fast", "1"), ("slow", "2"), ("opt", ""), ("option", "x")]);
-    assert_eq!(faults("opt @note\nopt  \n"), [(Error::BadKeyword, 1), (Error::BadKeyword, 2)]);
+    assert_eq!(faults("opt @note\nopt  \nopt opt x\n"), [1, 2, 3].map(|line| (Error::BadKeyword, line)));
 }
 
 #[test]
