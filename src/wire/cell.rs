@@ -367,14 +367,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_header_reads_back_as_written(circ in any::<u32>(), command in any::<u8>(), body in proptest::collection::vec(any::<u8>(), 0..600)) {
+        fn a_header_reads_back_as_written(
+            circ in any::<u32>(),
+            command in any::<u8>(),
+            body in proptest::collection::vec(any::<u8>(), 0..600),
+        ) {
             let (circ_id, command) = (CircId::new(circ), Command(command));
             let mut out = [0; 1024];
             let written = if command.is_variable() {
                 encode_variable(circ_id, command, &mut out, |w| Ok(w.bytes(&body)?))
             } else {
                 let cell = out.first_chunk_mut().unwrap();
-                encode_fixed(circ_id, command, cell, |w| Ok(w.bytes(&body[..body.len().min(BODY_LEN)])?)).map(|()| FIXED_LEN)
+                let body = &body[..body.len().min(BODY_LEN)];
+                encode_fixed(circ_id, command, cell, |w| Ok(w.bytes(body)?)).map(|()| FIXED_LEN)
             };
             if let Ok(len) = written {
                 let header = peek(Era::Wide, &out[..len]).unwrap().unwrap();

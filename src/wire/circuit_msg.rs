@@ -261,13 +261,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_read_back(nonce in any::<[u8; 32]>(), sent in any::<u64>(), recv in any::<u64>(), byte in any::<u8>(), word in any::<u32>(), flag in any::<bool>()) {
+        fn messages_read_back(
+            nonce in any::<[u8; 32]>(),
+            sent in any::<u64>(),
+            recv in any::<u64>(),
+            byte in any::<u8>(),
+            word in any::<u32>(),
+            flag in any::<bool>(),
+        ) {
             let command = if flag { PaddingCommand::Start } else { PaddingCommand::Stop };
             let machine_type = MachineType(byte);
-            assert_reads_back!(ConfluxLink, ConfluxLink { nonce, last_seqno_sent: sent, last_seqno_recv: recv, desired_ux: DesiredUx(byte) });
+            assert_reads_back!(
+                ConfluxLink,
+                ConfluxLink { nonce, last_seqno_sent: sent, last_seqno_recv: recv, desired_ux: DesiredUx(byte) }
+            );
             assert_reads_back!(ConfluxSwitch, ConfluxSwitch { seqno: word });
-            assert_reads_back!(PaddingNegotiate, PaddingNegotiate { command, machine_type, echo_request: flag, machine_ctr: word });
-            assert_reads_back!(PaddingNegotiated, PaddingNegotiated { command, accepted: !flag, machine_type, machine_ctr: word });
+            assert_reads_back!(
+                PaddingNegotiate,
+                PaddingNegotiate { command, machine_type, echo_request: flag, machine_ctr: word }
+            );
+            assert_reads_back!(
+                PaddingNegotiated,
+                PaddingNegotiated { command, accepted: !flag, machine_type, machine_ctr: word }
+            );
         }
 
         #[test]

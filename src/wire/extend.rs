@@ -395,7 +395,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn targets_read_back(ipv4 in any::<Option<(Ipv4Addr, u16)>>(), ipv6 in any::<Option<(Ipv6Addr, u16)>>(), rsa in any::<Option<[u8; 20]>>(), ed25519 in any::<Option<[u8; 32]>>(), kind in any::<u16>(), data in proptest::collection::vec(any::<u8>(), 0..400)) {
+        fn targets_read_back(
+            ipv4 in any::<Option<(Ipv4Addr, u16)>>(),
+            ipv6 in any::<Option<(Ipv6Addr, u16)>>(),
+            rsa in any::<Option<[u8; 20]>>(),
+            ed25519 in any::<Option<[u8; 32]>>(),
+            kind in any::<u16>(),
+            data in proptest::collection::vec(any::<u8>(), 0..400),
+        ) {
             let target = Target {
                 ipv4: ipv4.map(|(ip, port)| SocketAddrV4::new(ip, port)),
                 ipv6: ipv6.map(|(ip, port)| SocketAddrV6::new(ip, port, 0, 0)),

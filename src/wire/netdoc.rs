@@ -10,8 +10,8 @@
 //!   them. Refused; no document has any.
 //! - A last line without its end: Arti refuses it, C tor takes it. Taken, because the
 //!   decrypted layers of a C tor's onion-service descriptor end so.
-//! - Text that is not UTF-8, a `NUL`, a byte-order mark: C tor refuses them in documents
-//!   that the authorities vote on, Arti everywhere. Refused.
+//! - Text that is not UTF-8, a `NUL`, a byte-order mark: C tor's authorities refuse them in
+//!   what relays send them, Arti everywhere. Refused.
 
 use super::Error;
 use crate::base::text;

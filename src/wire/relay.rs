@@ -303,7 +303,7 @@ const V0_HEADER_LEN: usize = 11;
 const V1_TAG_LEN: usize = 16;
 const V1_HEADER_LEN: usize = 19;
 const V1_STREAM_HEADER_LEN: usize = 21;
-/// Chosen by proposal 340.
+/// Chosen by the spec.
 const ZERO_PADDING_LEN: usize = 4;
 
 #[cfg(test)]
@@ -423,7 +423,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_message_reads_back_as_written(v1 in any::<bool>(), command in any::<u8>(), stream in any::<u16>(), body in proptest::collection::vec(any::<u8>(), 0..500)) {
+        fn a_message_reads_back_as_written(
+            v1 in any::<bool>(),
+            command in any::<u8>(),
+            stream in any::<u16>(),
+            body in proptest::collection::vec(any::<u8>(), 0..500),
+        ) {
             let format = if v1 { Format::V1 } else { Format::V0 };
             let (command, stream) = (Command(command), StreamId::new(stream));
             if let Ok(cell) = cell(format, command, stream, &body) {

@@ -211,7 +211,11 @@ proptest! {
     }
 
     #[test]
-    fn lists_read_back(bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..10), methods in any::<Vec<u16>>(), challenge in any::<[u8; 32]>()) {
+    fn lists_read_back(
+        bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..10),
+        methods in any::<Vec<u16>>(),
+        challenge in any::<[u8; 32]>(),
+    ) {
         let certs: Vec<_> = bodies.iter().zip(0..).map(|(body, kind)| (CertType(kind), &body[..])).collect();
         let bytes = encoded(|out| Certs::encode_list(&certs, out));
         prop_assert_eq!(Certs::parse(&bytes).unwrap().iter().collect::<Vec<_>>(), certs);
@@ -220,7 +224,11 @@ proptest! {
     }
 
     #[test]
-    fn netinfo_reads_back(time in any::<u32>(), other in any::<IpAddr>(), own in proptest::collection::vec(any::<IpAddr>(), 0..20)) {
+    fn netinfo_reads_back(
+        time in any::<u32>(),
+        other in any::<IpAddr>(),
+        own in proptest::collection::vec(any::<IpAddr>(), 0..20),
+    ) {
         let bytes = encoded(|out| Netinfo::encode_relay(time, other, &own, out));
         let message = Netinfo::parse(&bytes).unwrap();
         prop_assert_eq!(message.own().collect::<Vec<_>>(), own);

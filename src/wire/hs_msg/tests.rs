@@ -223,13 +223,26 @@ fn no_cookie_is_printed() {
 
 proptest! {
     #[test]
-    fn messages_read_back(key in any::<[u8; 32]>(), mac in any::<[u8; 32]>(), cookie in any::<[u8; COOKIE_LEN]>(), tail in proptest::collection::vec(any::<u8>(), 0..400), half in any::<[u8; 32]>(), numbers in any::<(Option<u64>, Option<u64>, u32, u16)>()) {
+    fn messages_read_back(
+        key in any::<[u8; 32]>(),
+        mac in any::<[u8; 32]>(),
+        cookie in any::<[u8; COOKIE_LEN]>(),
+        tail in proptest::collection::vec(any::<u8>(), 0..400),
+        half in any::<[u8; 32]>(),
+        numbers in any::<(Option<u64>, Option<u64>, u32, u16)>(),
+    ) {
         let extension = [Extension { kind: 9, data: &tail[..tail.len().min(255)] }];
         let bytes = encoded(|out| Extensions::encode_list(&extension, out));
         let extensions = Extensions::parse(&bytes).unwrap();
         let signature = [half, mac].concat().try_into().unwrap();
-        assert_reads_back!(EstablishIntro, EstablishIntro { auth_key: key, extensions, handshake_auth: mac, signature });
-        assert_reads_back!(Introduce, Introduce { auth_key: key, extensions, client_key: half, ciphertext: &tail, mac });
+        assert_reads_back!(
+            EstablishIntro,
+            EstablishIntro { auth_key: key, extensions, handshake_auth: mac, signature }
+        );
+        assert_reads_back!(
+            Introduce,
+            Introduce { auth_key: key, extensions, client_key: half, ciphertext: &tail, mac }
+        );
         let list = encoded(|out| LinkSpecifiers::encode_list(&[LinkSpecifier::Rsa(RsaId(cookie))], out));
         let specifiers = LinkSpecifiers::parse(&list).unwrap();
         assert_reads_back!(IntroducePlaintext, IntroducePlaintext { cookie, extensions, onion_key: key, specifiers });

@@ -1,3 +1,5 @@
+//! Documents are by hand, after dir-spec, unless a test says otherwise.
+
 use super::*;
 use crate::base::error::{Blame, Scope};
 use proptest::prelude::*;
@@ -15,8 +17,8 @@ fn faults(text: impl AsRef<[u8]>) -> Vec<(Error, usize)> {
 /// The shape of the example in dir-spec, "Authority key certificates".
 #[test]
 fn a_document_is_cut_into_lines_and_objects() {
-    let text = "dir-key-certificate-version 3\nfingerprint  AB CD\tEF \ndir-identity-key\n-----BEGIN RSA PUBLIC KEY-----\n\
-                Zm9v\nYmFy\n-----END RSA PUBLIC KEY-----\nlast\n";
+    let text = "dir-key-certificate-version 3\nfingerprint  AB CD\tEF \ndir-identity-key\n\
+                -----BEGIN RSA PUBLIC KEY-----\nZm9v\nYmFy\n-----END RSA PUBLIC KEY-----\nlast\n";
     let items = cut(text);
     let keywords: Vec<_> = items.iter().map(|item| item.keyword).collect();
     assert_eq!(keywords, ["dir-key-certificate-version", "fingerprint", "dir-identity-key", "last"]);
@@ -26,6 +28,26 @@ fn a_document_is_cut_into_lines_and_objects() {
     let object = items[2].object.unwrap();
     assert_eq!((object.label, object.decode()), ("RSA PUBLIC KEY", Ok(b"foobar".to_vec())));
     assert_eq!(items[3].rest, "");
+}
+
+/// Arti 2.7, tor-netdoc testdata/microdesc1.txt, without its three longest lines.
+#[test]
+fn a_microdescriptor_is_cut() {
+    let text = "\
+        onion-key\n\
+        -----BEGIN RSA PUBLIC KEY-----\n\
+        MIGJAoGBALiyRXkiUmFQAmd1+Sy2ApNiPE4F54H7dKUwRqvCs+PqpqExaM2ybqMd\n\
+        Zzjkgsp41jjOxk/m5RGyo+wLTo3C1TanWsf3CFfoL836KYiv9IjguIuH8FH/EpX1\n\
+        ss5ChhkkKNhPtvOMFfVe0iuN0abUdGSmixKUVNW0/LiNzXa9Fa/jAgMBAAE=\n\
+        -----END RSA PUBLIC KEY-----\n\
+        ntor-onion-key gkQqYIYcecF1KwS2wVV/oVQAuf6oeTWzswXFkEVs/nE=\n\
+        id ed25519 k3TwldYWObTQkjmY83o+uG6xcbD5b/Zda8QPc/C5Ftg\n\
+        ";
+    let items = cut(text);
+    let found: Vec<_> = items.iter().map(|item| (item.keyword, item.at.line)).collect();
+    assert_eq!(found, [("onion-key", 1), ("ntor-onion-key", 7), ("id", 8)]);
+    assert_eq!(items[0].object.unwrap().decode().unwrap().len(), 140);
+    assert_eq!(items.iter().map(|item| item.len).sum::<usize>(), text.len());
 }
 
 #[test]
@@ -176,7 +198,9 @@ fn newlines_are_found_wherever_they_are() {
 
 proptest! {
     #[test]
-    fn any_text_is_cut_alike_in_pieces(text in "(a|b 1|opt x|@n|-----BEGIN X-----|-----END X-----|AAAA|é|\0|-|\n|\n|\n){0,30}") {
+    fn any_text_is_cut_alike_in_pieces(
+        text in "(a|b 1|opt x|@n|-----BEGIN X-----|-----END X-----|AAAA|é|\0|-|\n|\n|\n){0,30}",
+    ) {
         fuzz_netdoc(text.as_bytes());
     }
 
@@ -186,7 +210,10 @@ proptest! {
     }
 
     #[test]
-    fn objects_read_back(label in "[A-Z0-9]{1,9}( [A-Z]{1,9}){0,2}", data in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn objects_read_back(
+        label in "[A-Z0-9]{1,9}( [A-Z]{1,9}){0,2}",
+        data in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
         let mut text = String::from("key\n");
         write_object(&mut text, &label, &data);
         let object = cut(&text)[0].object.unwrap();

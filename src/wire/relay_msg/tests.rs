@@ -328,7 +328,12 @@ fn nothing_that_names_a_destination_prints_it() {
 
 proptest! {
     #[test]
-    fn targets_read_back(name in "[a-z0-9.-]{0,255}", ip in any::<core::net::Ipv6Addr>(), port in 1_u16.., flags in any::<u32>()) {
+    fn targets_read_back(
+        name in "[a-z0-9.-]{0,255}",
+        ip in any::<core::net::Ipv6Addr>(),
+        port in 1_u16..,
+        flags in any::<u32>(),
+    ) {
         assert_reads_back!(Begin, begin(&name, port, flags));
         assert_reads_back!(Begin, begin(&ip.to_string(), port, flags));
         assert_reads_back!(Resolve, Resolve { name: Sensitive::new(&name[..]) });
