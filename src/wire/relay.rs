@@ -208,22 +208,17 @@ impl Format {
         stream: Option<StreamId>,
         len: usize,
     ) -> Result<(), Error> {
-        let len = u16::try_from(len).map_err(|_| Error::Unencodable)?;
+        let [len_high, len_low] = u16::try_from(len).map_err(|_| Error::Unencodable)?.to_be_bytes();
+        let [stream_high, stream_low] = stream.map_or(0, StreamId::get).to_be_bytes();
+        let command = command.0;
         let mut header = Writer::new(header);
         match self {
-            Format::V0 => {
-                header.u8(command.0)?;
-                header.u16(0)?;
-                header.u16(stream.map_or(0, StreamId::get))?;
-                header.u32(0)?;
-                header.u16(len)?;
-            }
+            Format::V0 => header.bytes(&[command, 0, 0, stream_high, stream_low, 0, 0, 0, 0, len_high, len_low])?,
             Format::V1 => {
                 header.bytes(&[0; V1_TAG_LEN])?;
-                header.u8(command.0)?;
-                header.u16(len)?;
-                if let Some(stream) = stream {
-                    header.u16(stream.get())?;
+                header.bytes(&[command, len_high, len_low])?;
+                if stream.is_some() {
+                    header.bytes(&[stream_high, stream_low])?;
                 }
             }
         }
