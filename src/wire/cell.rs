@@ -168,16 +168,22 @@ impl Header {
 }
 
 /// Finds the cell at the front of `bytes`; `None` if more bytes must come first.
-///
-/// A header that is wrong is reported as soon as it is there, without waiting for a body.
-/// C tor: a circuit number where none may be is ignored; like Arti we close the link.
 #[inline]
 pub fn peek(era: Era, bytes: &[u8]) -> Result<Option<Header>, Error> {
-    let header = match era {
-        Era::Versions => peek_versions(bytes)?,
-        Era::Wide => peek_wide(bytes)?,
-    };
+    let header = peek_header(era, bytes)?;
     Ok(header.filter(|header| header.cell_len() <= bytes.len()))
+}
+
+/// Reads the header at the front of `bytes`, of a cell whose body may not be there yet;
+/// `None` if more bytes must come first. For whoever bounds what it will wait for.
+///
+/// C tor: a circuit number where none may be is ignored; like Arti we close the link.
+#[inline]
+pub fn peek_header(era: Era, bytes: &[u8]) -> Result<Option<Header>, Error> {
+    match era {
+        Era::Versions => peek_versions(bytes),
+        Era::Wide => peek_wide(bytes),
+    }
 }
 
 fn peek_versions(bytes: &[u8]) -> Result<Option<Header>, Error> {
@@ -320,6 +326,8 @@ mod tests {
         }
         let header = peek(Era::Wide, &[&cell[..], b"next"].concat()).unwrap().unwrap();
         assert_eq!((header.command, header.body()), (Command::CERTS, 7..10));
+        let announced = peek_header(Era::Wide, &cell[..7]).unwrap().unwrap();
+        assert_eq!((announced.body(), announced.cell_len()), (7..10, 10));
         let longest = peek(Era::Wide, &wide(0, 128, &[0xFF; 0x1_0001])).unwrap().unwrap();
         assert_eq!(longest.cell_len(), MAX_LEN);
     }
