@@ -177,7 +177,8 @@ pub fn peek(era: Era, bytes: &[u8]) -> Result<Option<Header>, Error> {
 /// Reads the header at the front of `bytes`, of a cell whose body may not be there yet;
 /// `None` if more bytes must come first. For whoever bounds what it will wait for.
 ///
-/// C tor: a circuit number where none may be is ignored; like Arti we close the link.
+/// C tor: a circuit number where none may be is refused in CERTS and AUTH_CHALLENGE only;
+/// like Arti we refuse it everywhere.
 #[inline]
 pub fn peek_header(era: Era, bytes: &[u8]) -> Result<Option<Header>, Error> {
     match era {

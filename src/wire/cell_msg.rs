@@ -72,7 +72,8 @@ impl CertType {
 }
 
 impl<'a> Certs<'a> {
-    /// Reads the body; bytes after the last certificate are ignored.
+    /// Reads the body; bytes after the last certificate are ignored. C tor refuses a second
+    /// certificate of a type it knows, we of any.
     pub fn parse(body: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(body);
         let count = reader.u8()?;

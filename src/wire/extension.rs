@@ -34,7 +34,8 @@ impl<'a> Extensions<'a> {
     /// No extensions.
     pub const NONE: Extensions<'static> = Extensions { count: 0, list: &[] };
 
-    /// Reads a list that is all of `bytes`, as a handshake's message is.
+    /// Reads a list that is all of `bytes`, as a handshake's message is. C tor ignores bytes
+    /// after it, Arti refuses them, and so do we.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(bytes);
         let extensions = Extensions::read(&mut reader)?;
