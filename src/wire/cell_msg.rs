@@ -32,7 +32,7 @@ impl<'a> Versions<'a> {
     }
 
     /// The versions offered, as they came.
-    pub fn iter(&self) -> impl Iterator<Item = u16> + 'a {
+    pub fn iter(&self) -> impl Iterator<Item = u16> + use<'a> {
         u16s(self.list)
     }
 
@@ -106,7 +106,7 @@ impl<'a> Certs<'a> {
     }
 
     /// The certificates, as they came.
-    pub fn iter(&self) -> impl Iterator<Item = (CertType, &'a [u8])> + 'a {
+    pub fn iter(&self) -> impl Iterator<Item = (CertType, &'a [u8])> + use<'a> {
         let mut reader = Reader::new(self.list);
         core::iter::from_fn(move || Some((CertType(reader.u8().ok()?), reader.u16_prefixed().ok()?)))
     }
@@ -144,7 +144,7 @@ impl<'a> AuthChallenge<'a> {
     }
 
     /// The methods accepted: 1 is obsolete, 3 is Ed25519 with a TLS exporter.
-    pub fn methods(&self) -> impl Iterator<Item = u16> + 'a {
+    pub fn methods(&self) -> impl Iterator<Item = u16> + use<'a> {
         u16s(self.methods)
     }
 
@@ -227,7 +227,7 @@ impl<'a> Netinfo<'a> {
     }
 
     /// The sender's own addresses; those of unknown types are left out.
-    pub fn own(&self) -> impl Iterator<Item = IpAddr> + 'a {
+    pub fn own(&self) -> impl Iterator<Item = IpAddr> + use<'a> {
         let (mut reader, count) = (Reader::new(self.own), self.count);
         (0..count).filter_map(move |_| address(&mut reader).ok().flatten())
     }

@@ -132,7 +132,7 @@ impl<'a> LinkSpecifiers<'a> {
     }
 
     /// The specifiers, as they came.
-    pub fn iter(&self) -> impl Iterator<Item = LinkSpecifier<'a>> + 'a {
+    pub fn iter(&self) -> impl Iterator<Item = LinkSpecifier<'a>> + use<'a> {
         let mut reader = Reader::new(self.list);
         core::iter::from_fn(move || LinkSpecifier::read(&mut reader).ok())
     }

@@ -80,7 +80,7 @@ impl<'a> Extensions<'a> {
     }
 
     /// The extensions, as they came.
-    pub fn iter(&self) -> impl Iterator<Item = Extension<'a>> + 'a {
+    pub fn iter(&self) -> impl Iterator<Item = Extension<'a>> + use<'a> {
         let mut reader = Reader::new(self.list);
         core::iter::from_fn(move || Some(Extension { kind: reader.u8().ok()?, data: reader.u8_prefixed().ok()? }))
     }
@@ -153,7 +153,7 @@ impl<'a> Subprotocols<'a> {
     }
 
     /// The protocols asked for, `None` where the number is unknown, and their versions.
-    pub fn iter(&self) -> impl Iterator<Item = (Option<Protocol>, u8)> + 'a {
+    pub fn iter(&self) -> impl Iterator<Item = (Option<Protocol>, u8)> + use<'a> {
         let (pairs, _) = self.pairs.as_chunks::<2>();
         pairs.iter().map(|&[number, version]| (Protocol::from_number(number), version))
     }

@@ -251,7 +251,7 @@ impl<'a> Resolved<'a> {
     }
 
     /// The answers, and for how many seconds each holds.
-    pub fn iter(&self) -> impl Iterator<Item = (Answer<'a>, u32)> + 'a {
+    pub fn iter(&self) -> impl Iterator<Item = (Answer<'a>, u32)> + use<'a> {
         let mut reader = Reader::new(self.list);
         core::iter::from_fn(move || answer(&mut reader).ok())
     }
