@@ -4,6 +4,7 @@
 //! time (certificates, consensuses) are different types, so that a stepped wall clock can
 //! never fire a timer. Called by every machine.
 
+use core::fmt;
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
@@ -26,7 +27,7 @@ pub struct Now {
 
 impl Tick {
     /// The time `since_start` after the start.
-    pub fn new(since_start: Duration) -> Self {
+    pub const fn new(since_start: Duration) -> Self {
         Tick(since_start)
     }
 
@@ -64,6 +65,30 @@ impl Now {
     pub fn plus(self, step: Duration) -> Now {
         Now { tick: self.tick + step, wall: self.wall + step }
     }
+}
+
+/// As every document of Tor writes a date, in UTC: `2026-11-21 12:38:00`.
+impl fmt::Display for Wall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, second) = (self.as_secs() / 86_400, self.as_secs() % 86_400);
+        let (year, month, day) = civil(days);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+    }
+}
+
+/// Year, month and day, `days` after 1970-01-01.
+fn civil(days: u64) -> (u64, u64, u64) {
+    // Counted in eras of 400 years from the first of March of year 0, so that a leap day is
+    // the last day of its year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 impl Add<Duration> for Tick {
@@ -108,6 +133,21 @@ mod tests {
         assert_eq!(end + Duration::from_secs(1), end);
         assert_eq!(Tick::default().since(end), Duration::ZERO);
         assert_eq!(Wall::from_secs(1) - Duration::from_secs(2), Wall::default());
+    }
+
+    #[test]
+    fn dates_read_as_documents_write_them() {
+        for (secs, date) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_782_399, "2000-02-28 23:59:59"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (1_078_012_800, "2004-02-29 00:00:00"),
+            (1_601_000_000, "2020-09-25 02:13:20"),
+            (4_107_542_400, "2100-03-01 00:00:00"),
+            (253_402_300_799, "9999-12-31 23:59:59"),
+        ] {
+            assert_eq!(Wall::from_secs(secs).to_string(), date);
+        }
     }
 
     #[test]
