@@ -9,11 +9,13 @@
 //!   and [`bench`] (the measuring instruments)
 //! - floor 1: `wire` (cells, relay messages and document lines, as bytes and as values) and
 //!   `crypto` (handshakes, relay crypto, certificates, TLS)
+//! - floor 2: `link` (one connection to one relay)
 #![forbid(unsafe_code)]
 
 mod base;
 pub mod bench;
 mod crypto;
+mod link;
 mod wire;
 
 /// The quiet floors, for benches, fuzz targets and this package's own tests.
@@ -26,6 +28,9 @@ pub mod internal {
     }
     pub mod crypto {
         pub use crate::crypto::*;
+    }
+    pub mod link {
+        pub use crate::link::*;
     }
     pub mod wire {
         pub use crate::wire::*;

@@ -25,6 +25,10 @@ const MAX_BITS: u32 = 4096;
 /// Every RSA key of Tor has this exponent.
 const EXPONENT: u32 = 65_537;
 
+/// What PKCS#1 v1.5 puts in front of a SHA-256 (RFC 8017, section 9.2, note 1).
+const SHA256_DIGEST_INFO: [u8; 19] =
+    [0x30, 0x31, 0x30, 0x0D, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20];
+
 /// A public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey(RsaPublicKey);
@@ -86,6 +90,11 @@ impl KeyPair {
     /// The public half.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.to_public_key())
+    }
+
+    /// Signs the SHA-256 of `message`, the hash named: what X.509 wants.
+    pub fn sign_sha256(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        self.sign(&[&SHA256_DIGEST_INFO[..], &kdf::sha256(&[message])].concat())
     }
 
     /// Signs a bare digest.

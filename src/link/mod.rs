@@ -1,0 +1,431 @@
+//! One connection to one relay: bytes in, cells out, and the reverse.
+//!
+//! [`Link`] owns what is between TLS and circuits: framing, the handshake, circuit numbers
+//! and padding. It knows no circuit beyond its number and opens no socket; both its sides
+//! are here, because the lab's relays are its far end. Drive it like every machine:
+//! `handle_*`, then `poll_output` until there is none, then sleep until `next_deadline`.
+//! Called by `client/links.rs`, by the lab, and for now by the probe.
+//! Spec: tor-spec, "Negotiating and initializing channels"; padding-spec.
+
+pub mod circ_ids;
+pub mod frame;
+pub mod handshake;
+pub mod identity;
+pub mod padding;
+
+use core::fmt;
+use core::net::IpAddr;
+use std::collections::VecDeque;
+
+use crate::base::RelayIds;
+use crate::base::error::{Blame, Scope};
+use crate::base::random::Entropy;
+use crate::base::time::{Now, Tick};
+use crate::crypto::{cert, x509};
+use crate::wire;
+use crate::wire::cell::{self, Body, CircId, Command, Era};
+use crate::wire::cell_msg::{CertType, Destroy, DestroyReason, PaddingNegotiate};
+
+use circ_ids::{CircIds, Fate};
+use frame::{CellAt, Framer};
+use handshake::{Established, Handshake, Progress, Responder};
+use identity::LeafDigest;
+use padding::{Mode, Padding, Timing};
+
+/// Bytes that may wait to be written before [`Link::handle_send`] refuses more; ours. The
+/// circuits above stop long before, when [`Link::queued`] grows.
+pub const MAX_QUEUED: usize = 1024 * 1024;
+/// Buffers kept for the next read; ours.
+const MAX_SPARE: usize = 2;
+
+/// Why a link failed. All of it falls on the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A cell is malformed.
+    Wire(wire::Error),
+    /// A certificate is not good.
+    Certificate(cert::Error),
+    /// The RSA identity certificate cannot be read.
+    X509(x509::Error),
+    /// No link protocol that both sides speak.
+    NoCommonVersion,
+    /// A cell came before or after its turn in the handshake.
+    OutOfTurn(Command),
+    /// CERTS lacks a certificate that proves an identity.
+    CertificateMissing(CertType),
+    /// The certificates are for another TLS connection.
+    TlsNotCertified,
+    /// The RSA identity speaks for another Ed25519 identity than the one that signed.
+    IdentitiesDisagree,
+    /// The RSA identity is no key a relay has.
+    BadRsaIdentity,
+    /// The RSA identity certificate's dates are not now.
+    IdentityCertificateOutdated,
+    /// The relay proved another RSA identity than the one we dialled.
+    WrongRsaIdentity,
+    /// The relay proved another Ed25519 identity than the one we dialled.
+    WrongEd25519Identity,
+    /// A relay tried to open a circuit to us.
+    CreateFromRelay,
+    /// A relay told us how to pad.
+    PaddingNegotiateFromRelay,
+    /// The other side opened a circuit under a number that is ours to choose, or in use.
+    BadCircId,
+    /// A cell for a circuit that is not there.
+    UnknownCircuit,
+    /// Cells kept coming for a circuit we had closed.
+    TooManyLateCells,
+    /// No free circuit number was found.
+    NoFreeCircId,
+    /// The link is not open yet.
+    NotOpen,
+    /// More waits to be written than may.
+    QueueFull,
+}
+
+impl Error {
+    /// Who is at fault.
+    pub fn blame(self) -> Blame {
+        match self {
+            Error::Wire(error) => error.blame(),
+            Error::Certificate(error) => error.blame(),
+            Error::X509(error) => error.blame(),
+            Error::IdentityCertificateOutdated => Blame::Clock,
+            Error::NoFreeCircId => Blame::Local,
+            Error::NotOpen | Error::QueueFull => Blame::Bug,
+            _ => Blame::Peer,
+        }
+    }
+
+    /// What falls.
+    pub fn scope(self) -> Scope {
+        match self {
+            Error::NoFreeCircId | Error::QueueFull => Scope::Circuit,
+            _ => Scope::Link,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Error::Wire(error) => return write!(f, "a cell is malformed: {error:?}"),
+            Error::Certificate(error) => return write!(f, "a certificate is not good: {error:?}"),
+            Error::X509(error) => return write!(f, "the RSA identity certificate cannot be read: {error:?}"),
+            Error::OutOfTurn(command) => return write!(f, "a cell came out of turn: command {}", command.0),
+            Error::CertificateMissing(kind) => return write!(f, "CERTS lacks the certificate of type {}", kind.0),
+            Error::NoCommonVersion => "no link protocol that both sides speak",
+            Error::TlsNotCertified => "the certificates are for another TLS connection",
+            Error::IdentitiesDisagree => "the RSA identity speaks for another Ed25519 identity",
+            Error::BadRsaIdentity => "the RSA identity is no key that a relay has",
+            Error::IdentityCertificateOutdated => "the RSA identity certificate is outdated, or a clock is wrong",
+            Error::WrongRsaIdentity => "the relay has another RSA identity than the one wanted",
+            Error::WrongEd25519Identity => "the relay has another Ed25519 identity than the one wanted",
+            Error::CreateFromRelay => "the relay tried to open a circuit to us",
+            Error::PaddingNegotiateFromRelay => "the relay told us how to pad",
+            Error::BadCircId => "a circuit was opened under a number that may not be used",
+            Error::UnknownCircuit => "a cell came for a circuit that is not there",
+            Error::TooManyLateCells => "cells kept coming for a circuit that was closed",
+            Error::NoFreeCircId => "no free circuit number was found",
+            Error::NotOpen => "the link is not open yet",
+            Error::QueueFull => "more waits to be written than may",
+        };
+        f.write_str(text)
+    }
+}
+
+impl From<wire::Error> for Error {
+    fn from(error: wire::Error) -> Self {
+        Error::Wire(error)
+    }
+}
+
+impl From<cert::Error> for Error {
+    fn from(error: cert::Error) -> Self {
+        Error::Certificate(error)
+    }
+}
+
+impl From<x509::Error> for Error {
+    fn from(error: x509::Error) -> Self {
+        Error::X509(error)
+    }
+}
+
+/// What the link wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Write these bytes to TLS.
+    Transmit(Vec<u8>),
+    /// The handshake is over; cells may flow.
+    Established(Box<Established>),
+    /// Cells for circuits arrived.
+    Cells(Cells),
+}
+
+/// What one read brought for circuits: the bytes, and where the cells are in them.
+#[derive(Debug, Default)]
+pub struct Cells {
+    /// The bytes as read. Relay cells are decrypted in here.
+    pub buffer: Vec<u8>,
+    /// In the order they came. Each has a circuit.
+    pub cells: Vec<CellAt>,
+}
+
+impl Cells {
+    /// A cell's body, to be worked on in place.
+    pub fn body_mut(&mut self, index: usize) -> Option<&mut [u8]> {
+        let range = self.cells.get(index)?.body.clone();
+        self.buffer.get_mut(range)
+    }
+}
+
+/// One connection to one relay, over TLS that is up already.
+pub struct Link {
+    state: State,
+    framer: Framer,
+    ids: CircIds,
+    padding: Padding,
+    outgoing: Vec<u8>,
+    outputs: VecDeque<Output>,
+    spare: Vec<Cells>,
+}
+
+enum State {
+    Handshaking(Box<Handshake>),
+    Open,
+    Failed(Error),
+}
+
+impl Link {
+    /// The side that dialled. `tls_leaf` is of the certificate that TLS saw, `wanted` the
+    /// identities we dialled, `address` where we connected to.
+    pub fn initiate(wanted: RelayIds, tls_leaf: LeafDigest, address: IpAddr, timing: Timing, now: Now) -> Link {
+        let mut outgoing = Vec::new();
+        let handshake = Handshake::initiate(wanted, tls_leaf, address, now, &mut outgoing);
+        Link::new(handshake, CircIds::of_initiator(), Padding::of_client(timing), outgoing)
+    }
+
+    /// The side that was dialled: a relay. For the lab and the tests.
+    pub fn respond(responder: Responder, timing: Timing) -> Link {
+        let handshake = Handshake::respond(responder);
+        Link::new(handshake, CircIds::of_responder(), Padding::of_relay(timing), Vec::new())
+    }
+
+    fn new(handshake: Handshake, ids: CircIds, padding: Padding, outgoing: Vec<u8>) -> Link {
+        Link {
+            state: State::Handshaking(Box::new(handshake)),
+            framer: Framer::default(),
+            ids,
+            padding,
+            outgoing,
+            outputs: VecDeque::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// A buffer for the next read: append to it what TLS gives and hand it to
+    /// [`Link::handle_read`].
+    pub fn begin_read(&mut self) -> Vec<u8> {
+        let spare = self.spare.last_mut().map(|cells| core::mem::take(&mut cells.buffer));
+        self.framer.begin_read(spare.unwrap_or_default())
+    }
+
+    /// Takes what a read brought. After an error the link is dead, and every further call
+    /// gives the same error.
+    pub fn handle_read(&mut self, buffer: Vec<u8>, now: Now, entropy: &mut dyn Entropy) -> Result<(), Error> {
+        if let State::Failed(error) = self.state {
+            return Err(error);
+        }
+        let mut read = self.spare.pop().unwrap_or_default();
+        read.buffer = buffer;
+        read.cells.clear();
+        let result = self.cut(&mut read, now, entropy);
+        if let Err(error) = result {
+            self.state = State::Failed(error);
+        }
+        if read.cells.is_empty() {
+            self.recycle(read);
+        } else {
+            self.outputs.push_back(Output::Cells(read));
+        }
+        result
+    }
+
+    /// Gives back what came with [`Output::Cells`], for the next read.
+    pub fn recycle(&mut self, cells: Cells) {
+        if self.spare.len() < MAX_SPARE {
+            self.spare.push(cells);
+        }
+    }
+
+    /// Writes a cell of a circuit.
+    pub fn handle_send(
+        &mut self,
+        circ_id: CircId,
+        command: Command,
+        body: &Body,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), Error> {
+        match self.state {
+            State::Open => {}
+            State::Handshaking(_) => return Err(Error::NotOpen),
+            State::Failed(error) => return Err(error),
+        }
+        if self.outgoing.len() + cell::FIXED_LEN > MAX_QUEUED {
+            return Err(Error::QueueFull);
+        }
+        self.outgoing.extend_from_slice(&cell::fixed_header(Some(circ_id), command)?);
+        self.outgoing.extend_from_slice(body);
+        self.padding.on_cell(now.tick, entropy);
+        Ok(())
+    }
+
+    /// Chooses the number of a new circuit of ours.
+    pub fn open_circuit(&mut self, entropy: &mut dyn Entropy) -> Result<CircId, Error> {
+        self.ids.allocate(entropy)
+    }
+
+    /// Ends a circuit, and tells the other side.
+    pub fn close_circuit(
+        &mut self,
+        circ_id: CircId,
+        reason: DestroyReason,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), Error> {
+        if !self.ids.close(circ_id) {
+            return Ok(());
+        }
+        let mut body = [0; cell::BODY_LEN];
+        Destroy { reason }.encode(&mut crate::base::codec::Writer::new(&mut body))?;
+        self.handle_send(circ_id, Command::DESTROY, &body, now, entropy)
+    }
+
+    /// The link carries, or has carried, more than directory requests of one hop: from
+    /// now on it is padded. C tor: CHANNEL_USED_FOR_FULL_CIRCS.
+    pub fn engage_padding(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        if let Some(negotiate) = self.padding.engage(now.tick, entropy) {
+            self.send_negotiate(negotiate);
+        }
+    }
+
+    /// The user or the consensus wants other padding.
+    pub fn set_padding(&mut self, mode: Mode, timing: Timing, now: Now, entropy: &mut dyn Entropy) {
+        if let Some(negotiate) = self.padding.set(mode, timing, now.tick, entropy) {
+            self.send_negotiate(negotiate);
+        }
+    }
+
+    /// Bytes that wait to be polled and written.
+    pub fn queued(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if !self.outgoing.is_empty() {
+            return Some(Output::Transmit(core::mem::take(&mut self.outgoing)));
+        }
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`Link::handle_timeout`].
+    pub fn next_deadline(&self) -> Option<Tick> {
+        matches!(self.state, State::Open).then(|| self.padding.next_deadline()).flatten()
+    }
+
+    /// The time has come.
+    pub fn handle_timeout(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        if matches!(self.state, State::Open) && self.padding.handle_timeout(now.tick, entropy) {
+            self.send_own(Command::PADDING, &[]);
+        }
+    }
+
+    /// Finds all cells of a read, answers those of the link itself, keeps the others.
+    fn cut(&mut self, read: &mut Cells, now: Now, entropy: &mut dyn Entropy) -> Result<(), Error> {
+        let mut from = 0;
+        while let Some(cell) = self.framer.next_cell(self.era(), &read.buffer, from)? {
+            from = cell.body.end;
+            let body = &read.buffer[cell.body.clone()];
+            if self.handle_cell(&cell, body, now)? {
+                read.cells.push(cell);
+            }
+        }
+        self.framer.end_read(&read.buffer, from);
+        if from > 0 {
+            self.padding.on_cell(now.tick, entropy);
+        }
+        Ok(())
+    }
+
+    fn era(&self) -> Era {
+        match &self.state {
+            State::Handshaking(handshake) => handshake.era(),
+            State::Open | State::Failed(_) => Era::Wide,
+        }
+    }
+
+    /// Whether the cell is for a circuit.
+    fn handle_cell(&mut self, cell: &CellAt, body: &[u8], now: Now) -> Result<bool, Error> {
+        match core::mem::replace(&mut self.state, State::Open) {
+            State::Open => self.handle_open_cell(cell, body),
+            State::Failed(error) => {
+                self.state = State::Failed(error);
+                Err(error)
+            }
+            State::Handshaking(handshake) => {
+                match handshake.handle_cell(cell.command, body, now, &mut self.outgoing)? {
+                    Progress::Going(handshake) => self.state = State::Handshaking(handshake),
+                    Progress::Done(established) => {
+                        self.padding.set_version(established.version);
+                        self.outputs.push_back(Output::Established(established));
+                    }
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    fn handle_open_cell(&mut self, cell: &CellAt, body: &[u8]) -> Result<bool, Error> {
+        let CellAt { circ_id, command, .. } = *cell;
+        match (command, circ_id) {
+            (Command::CREATE | Command::CREATE2 | Command::CREATE_FAST, Some(circ_id)) => {
+                self.ids.adopt(circ_id).map(|()| true)
+            }
+            (Command::DESTROY, Some(circ_id)) => Ok(self.ids.on_destroy(circ_id)),
+            (_, Some(circ_id)) => match self.ids.on_cell(circ_id)? {
+                Fate::Deliver => Ok(true),
+                Fate::Absorb => Ok(false),
+            },
+            (Command::PADDING | Command::VPADDING, None) => Ok(false),
+            (Command::PADDING_NEGOTIATE, None) => {
+                self.padding.on_negotiate(PaddingNegotiate::parse(body)?).map(|()| false)
+            }
+            (command, None) if command.is_known() => Err(Error::OutOfTurn(command)),
+            // C tor: unknown commands are dropped.
+            (_, None) => Ok(false),
+        }
+    }
+
+    fn send_negotiate(&mut self, negotiate: PaddingNegotiate) {
+        let mut body = [0; 6];
+        if negotiate.encode(&mut crate::base::codec::Writer::new(&mut body)).is_ok() {
+            self.send_own(Command::PADDING_NEGOTIATE, &body);
+        }
+    }
+
+    /// Writes a cell of no circuit: `body` and zeros. These are few: no more than one a
+    /// deadline, so they do not count against the queue's bound.
+    fn send_own(&mut self, command: Command, body: &[u8]) {
+        if let Ok(header) = cell::fixed_header(None, command) {
+            self.outgoing.extend_from_slice(&header);
+            self.outgoing.extend_from_slice(body);
+            self.outgoing.resize(self.outgoing.len() + cell::BODY_LEN - body.len(), 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
