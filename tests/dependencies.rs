@@ -2,6 +2,7 @@
 //! graph, dev-dependencies included, is walked offline with Cargo's own eyes.
 #![allow(clippy::unwrap_used, reason = "a test helper that fails should say where")]
 #![allow(clippy::disallowed_methods, reason = "a test reads its environment")]
+#![allow(clippy::print_stdout, reason = "what is not checked is said in one line")]
 
 use std::process::Command;
 
