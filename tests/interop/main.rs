@@ -1,0 +1,112 @@
+//! Held against programs that nobody here wrote: Debian's `tor`.
+//!
+//! Everything runs inside an empty network namespace (loopback only), which this program
+//! makes for itself when it is not in one already, so that no packet can leave the
+//! machine. Without `tor` or without namespaces it prints one line and counts its tests
+//! as ignored, unless `CEPA_INTEROP=required` says that they must run.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
+#![allow(clippy::disallowed_methods, reason = "tests of real programs read clocks and the environment, and wait")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test program speaks to whoever runs it")]
+
+mod probe;
+mod tor;
+
+use std::panic::{self, AssertUnwindSafe};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+/// A test and its name.
+type Test = (&'static str, fn());
+
+const TESTS: &[Test] = &[
+    ("a_lone_relay_is_proved_with_both_tls_providers", probe::a_lone_relay_is_proved_with_both_tls_providers),
+    ("a_wanted_identity_must_be_the_relays", probe::a_wanted_identity_must_be_the_relays),
+    ("a_port_without_a_relay_is_not_proved", probe::a_port_without_a_relay_is_not_proved),
+];
+
+/// Set by us in the process we start inside the namespace.
+const INSIDE: &str = "CEPA_INTEROP_INSIDE";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    if !tor::is_installed() {
+        return skip("tor is not installed");
+    }
+    if !in_empty_namespace() {
+        return enter_namespace(&arguments);
+    }
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    run(filter.map(String::as_str))
+}
+
+/// Says why nothing runs; a failure where interop is required.
+fn skip(reason: &str) -> ExitCode {
+    if std::env::var("CEPA_INTEROP").is_ok_and(|wish| wish == "required") {
+        eprintln!("interop: required, but {reason}");
+        return ExitCode::FAILURE;
+    }
+    println!("interop: skipped: {reason}");
+    println!("test result: ok. 0 passed; 0 failed; {} ignored; 0 measured; 0 filtered out", TESTS.len());
+    ExitCode::SUCCESS
+}
+
+/// Whether there is no way out of here: no interface but loopback, and no route.
+fn in_empty_namespace() -> bool {
+    let interfaces = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    let mut names = interfaces.lines().skip(2).filter_map(|line| line.split(':').next()).map(str::trim);
+    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+    !interfaces.is_empty() && names.all(|name| name == "lo") && routes.lines().count() <= 1
+}
+
+/// Runs this program again inside a namespace of its own.
+fn enter_namespace(arguments: &[String]) -> ExitCode {
+    if std::env::var_os(INSIDE).is_some() {
+        return skip("the namespace that unshare made is not empty");
+    }
+    let program = std::env::current_exe().unwrap();
+    let script = "ip link set lo up && exec \"$0\" \"$@\"";
+    // A plain user may make a network namespace only inside a user namespace.
+    for flags in [&["--net"][..], &["--user", "--map-root-user", "--net"]] {
+        let probe = Command::new("unshare").args(flags).args(["sh", "-c", "ip link set lo up"]).output();
+        if probe.is_ok_and(|output| output.status.success()) {
+            let status = Command::new("unshare")
+                .args(flags)
+                .args(["sh", "-c", script])
+                .arg(&program)
+                .args(arguments)
+                .env(INSIDE, "1")
+                .status();
+            return match status {
+                Ok(status) if status.success() => ExitCode::SUCCESS,
+                _ => ExitCode::FAILURE,
+            };
+        }
+    }
+    skip("no network namespace can be made here (unshare, ip)")
+}
+
+/// Runs the tests one after the other, and reports like Rust's own harness.
+fn run(filter: Option<&str>) -> ExitCode {
+    let start = Instant::now();
+    let chosen: Vec<_> = TESTS.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter))).collect();
+    println!("\nrunning {} tests", chosen.len());
+    let mut failed = 0;
+    for (name, test) in &chosen {
+        let passed = panic::catch_unwind(AssertUnwindSafe(test)).is_ok();
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        failed += usize::from(!passed);
+    }
+    println!(
+        "\ntest result: {}. {} passed; {failed} failed; 0 ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+        if failed == 0 { "ok" } else { "FAILED" },
+        chosen.len() - failed,
+        TESTS.len() - chosen.len(),
+        start.elapsed().as_secs_f64()
+    );
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

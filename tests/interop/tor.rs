@@ -1,0 +1,138 @@
+//! Debian's `tor` as a lone relay: started, awaited, ended.
+//!
+//! It knows one made-up authority and publishes nothing; it is never started outside the
+//! empty namespace that `main` has checked.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// How long a relay may take to open its port.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub fn is_installed() -> bool {
+    Command::new("tor").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+/// A folder that goes away with its owner.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        let name = format!("cepa-interop-{}-{}", std::process::id(), free_port());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A process that ends with its owner, also when a test fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A running relay.
+pub struct LoneRelay {
+    _process: Running,
+    pub address: SocketAddr,
+    /// 40 hex digits.
+    pub rsa: String,
+    /// 43 characters of base64.
+    pub ed25519: String,
+    _folder: Folder,
+}
+
+impl LoneRelay {
+    /// Starts a relay and waits until its port is open and its keys are made.
+    pub fn start() -> LoneRelay {
+        let folder = Folder::new();
+        let port = free_port();
+        let torrc = folder.path().join("torrc");
+        fs::write(&torrc, torrc_lines(folder.path(), port)).unwrap();
+        let mut process = Command::new("tor")
+            .args(["--defaults-torrc", "/dev/null", "-f"])
+            .arg(&torrc)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .map(Running)
+            .unwrap();
+        wait_for(&mut process.0, "Bootstrapped 0% (starting)");
+        let word = |file: &str| {
+            let text = fs::read_to_string(folder.path().join("data").join(file)).unwrap();
+            text.split_whitespace().nth(1).unwrap().to_owned()
+        };
+        LoneRelay {
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            rsa: word("fingerprint"),
+            ed25519: word("fingerprint-ed25519"),
+            _process: process,
+            _folder: folder,
+        }
+    }
+}
+
+fn torrc_lines(folder: &Path, port: u16) -> String {
+    let authority = "v3ident=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA 127.0.0.1:1 \
+         BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
+    format!(
+        "DirAuthority nobody orport=1 no-v2 {authority}\n\
+         DataDirectory {}/data\n\
+         Nickname lone\n\
+         Address 127.0.0.1\n\
+         ORPort 127.0.0.1:{port}\n\
+         AssumeReachable 1\n\
+         PublishServerDescriptor 0\n\
+         ExitRelay 0\n\
+         SocksPort 0\n\
+         Log notice stdout\n",
+        folder.display()
+    )
+}
+
+/// A port nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until the process has said `line`; then its output is read on and forgotten.
+fn wait_for(process: &mut Child, line: &'static str) {
+    let output = BufReader::new(process.stdout.take().unwrap());
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let mut said = Vec::new();
+        for text in output.lines().map_while(Result::ok) {
+            let found = text.contains(line);
+            said.push(text);
+            if found && tell.send(Ok(())).is_err() {
+                return;
+            }
+        }
+        let _ = tell.send(Err(said));
+    });
+    match told.recv_timeout(PATIENCE) {
+        Ok(Ok(())) => {}
+        Ok(Err(said)) => panic!("tor ended:\n{}", said.join("\n")),
+        Err(_) => panic!("tor did not say {line:?} within {} s", PATIENCE.as_secs()),
+    }
+}
