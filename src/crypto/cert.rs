@@ -287,6 +287,13 @@ pub fn fuzz(bytes: &[u8]) {
     if let Ok(key) = rsa::PublicKey::from_der(bytes) {
         assert_eq!(key.to_der(), bytes);
     }
+    // An RSA-1024 identity, and what it may have signed.
+    let split = bytes.split_at_checked(140);
+    if let Some((Ok(key), cross)) = split.map(|(key, cross)| (rsa::PublicKey::from_der(key), cross))
+        && let Ok((subject, expires)) = check_cross_certificate(cross, &key, now)
+    {
+        assert!(cross.starts_with(&subject.0) && expires > now);
+    }
 }
 
 #[cfg(test)]
