@@ -6,7 +6,7 @@
 //! bytes and facts come out.
 //!
 //! - floor 0: `base` (identifiers, bounded reading and writing, time, redaction, blame)
-//!   and [`bench`] (the measuring instruments)
+//!   and [`bench`](mod@bench) (the measuring instruments)
 //! - floor 1: `wire` (cells, relay messages and document lines, as bytes and as values) and
 //!   `crypto` (handshakes, relay crypto, certificates, TLS)
 //! - floor 2: `link` (one connection to one relay)
