@@ -99,7 +99,7 @@ fn run_within(target: &Target, patience: Duration) -> Result<Report, Error> {
         }
         let mut buffer = link.begin_read();
         connection.read(&mut buffer)?;
-        link.handle_read(buffer, clock.now(), &mut SystemEntropy).map_err(Error::Link)?;
+        link.handle_read(buffer, clock.now()).map_err(Error::Link)?;
     };
     let relay = established.relay.clone().ok_or(Error::Closed)?;
     Ok(Report { address: target.address, tls: connection.describe(target.provider), established, relay })
@@ -237,7 +237,7 @@ impl fmt::Display for Report {
             None => writeln!(f, "our address   not said")?,
         }
         for address in &self.established.their_addresses {
-            writeln!(f, "its address   {address}")?;
+            writeln!(f, "its address   {}", address.uncover())?;
         }
         let canonical = if self.established.canonical { "" } else { "; the address dialled is not one of its own" };
         write!(f, "proven        both identities{canonical}")
@@ -305,7 +305,10 @@ mod tests {
         thread::spawn(move || {
             let (tcp, _) = listener.accept().unwrap();
             let tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            serve(rustls::StreamOwned::new(tls, tcp), Link::respond(responder, Timing::default()));
+            serve(
+                rustls::StreamOwned::new(tls, tcp),
+                Link::respond(responder, Timing::default(), SystemClock::start().now()),
+            );
         });
         Relay { address, ids: keys.ids() }
     }
@@ -319,7 +322,7 @@ mod tests {
             buffer.resize(held + READ_LEN, 0);
             let Ok(n @ 1..) = stream.read(&mut buffer[held..]) else { return };
             buffer.truncate(held + n);
-            if link.handle_read(buffer, clock.now(), &mut SystemEntropy).is_err() {
+            if link.handle_read(buffer, clock.now()).is_err() {
                 return;
             }
             while let Some(output) = link.poll_output() {

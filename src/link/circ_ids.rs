@@ -19,6 +19,9 @@ const MAX_LATE_CELLS: u32 = 3000;
 /// circuit is gone, so the oldest is forgotten when there are more.
 const MAX_CLOSED: usize = 4096;
 
+/// Circuits the other side may have open at a time; ours.
+const MAX_ADOPTED: usize = 65_536;
+
 /// What to do with a cell of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -75,6 +78,9 @@ impl CircIds {
         }
         // A number that we have closed is free again for its owner.
         self.forget_closed(id);
+        if self.open.len() >= MAX_ADOPTED {
+            return Err(Error::TooManyCircuits);
+        }
         if id.is_of_initiator() && self.open.insert(id) { Ok(()) } else { Err(Error::BadCircId) }
     }
 
@@ -103,12 +109,17 @@ impl CircIds {
 
     /// A cell of a circuit arrived.
     pub fn on_cell(&mut self, id: CircId) -> Result<Fate, Error> {
-        if self.open.contains(&id) {
+        if self.is_open(id) {
             return Ok(Fate::Deliver);
         }
         let late = self.closed.get_mut(&id).ok_or(Error::UnknownCircuit)?;
         *late += 1;
         if *late > MAX_LATE_CELLS { Err(Error::TooManyLateCells) } else { Ok(Fate::Absorb) }
+    }
+
+    /// Whether a circuit is open.
+    pub fn is_open(&self, id: CircId) -> bool {
+        self.open.contains(&id)
     }
 
     /// How many circuits are open.
@@ -178,6 +189,14 @@ mod tests {
         assert_eq!(ids.adopt(id(0x8000_0001)), Err(Error::BadCircId));
         assert!(ids.close(id(0x8000_0001)));
         assert_eq!(ids.adopt(id(0x8000_0001)), Ok(()));
+    }
+
+    #[test]
+    fn the_other_sides_circuits_are_bounded() {
+        let mut ids = CircIds::of_responder();
+        let bound = u32::try_from(MAX_ADOPTED).unwrap();
+        (1..=bound).for_each(|n| ids.adopt(id(CircId::INITIATOR | n)).unwrap());
+        assert_eq!(ids.adopt(id(CircId::INITIATOR | (bound + 1))), Err(Error::TooManyCircuits));
     }
 
     #[test]

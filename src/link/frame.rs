@@ -34,11 +34,14 @@ pub struct Framer {
 impl Framer {
     /// A buffer to read into: what is unfinished is at its front already, and there is
     /// room for [`READ_LEN`] bytes behind it. `spare` is a buffer nobody uses any more.
-    pub fn begin_read(&mut self, spare: Vec<u8>) -> Vec<u8> {
+    ///
+    /// Nothing is lost if the buffer is: what is unfinished is kept until the next
+    /// [`Framer::end_read`].
+    pub fn begin_read(&self, spare: Vec<u8>) -> Vec<u8> {
         let mut buffer = spare;
         buffer.clear();
         buffer.reserve(self.unfinished.len() + READ_LEN);
-        buffer.append(&mut self.unfinished);
+        buffer.extend_from_slice(&self.unfinished);
         buffer
     }
 
@@ -75,6 +78,8 @@ mod tests {
         let mut cuts = cuts.iter();
         while !rest.is_empty() {
             let n = cuts.next().copied().unwrap_or(READ_LEN).clamp(1, READ_LEN).min(rest.len());
+            // A read that was given up loses nothing.
+            drop(framer.begin_read(Vec::new()));
             let mut buffer = framer.begin_read(std::mem::take(&mut spare));
             buffer.extend_from_slice(&rest[..n]);
             rest = &rest[n..];

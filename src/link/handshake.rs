@@ -45,7 +45,7 @@ pub struct Established {
     /// Our address as the other side sees it.
     pub our_address: Option<Sensitive<IpAddr>>,
     /// The addresses that the other side says are its own.
-    pub their_addresses: Vec<IpAddr>,
+    pub their_addresses: Vec<Sensitive<IpAddr>>,
     /// Whether the address we dialled is one of these: C tor calls such a link canonical.
     pub canonical: bool,
 }
@@ -197,14 +197,13 @@ impl ExpectNetinfo {
     fn netinfo(self, body: &[u8], now: Now) -> Result<Box<Established>, Error> {
         let netinfo = Netinfo::parse(body)?;
         let believed = now.tick.since(self.dial.began) <= CLOCK_TRUST;
-        let their_addresses: Vec<_> = netinfo.own().take(MAX_OWN_ADDRESSES).collect();
         Ok(Box::new(Established {
             version: self.version,
             relay: Some(self.relay),
             skew: ClockSkew::between(now, netinfo.timestamp).filter(|_| believed),
             our_address: netinfo.other,
-            canonical: their_addresses.contains(&self.dial.address),
-            their_addresses,
+            canonical: netinfo.own().take(MAX_OWN_ADDRESSES).any(|own| own == self.dial.address),
+            their_addresses: own_addresses(&netinfo),
         }))
     }
 }
@@ -275,10 +274,14 @@ impl AwaitNetinfo {
             relay: None,
             skew: None,
             our_address: netinfo.other,
-            their_addresses: netinfo.own().take(MAX_OWN_ADDRESSES).collect(),
+            their_addresses: own_addresses(&netinfo),
             canonical: false,
         }))
     }
+}
+
+fn own_addresses(netinfo: &Netinfo<'_>) -> Vec<Sensitive<IpAddr>> {
+    netinfo.own().take(MAX_OWN_ADDRESSES).map(Sensitive::new).collect()
 }
 
 fn agree(body: &[u8]) -> Result<u16, Error> {

@@ -15,9 +15,11 @@ pub mod padding;
 
 use core::fmt;
 use core::net::IpAddr;
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use crate::base::RelayIds;
+use crate::base::codec::Writer;
 use crate::base::error::{Blame, Scope};
 use crate::base::random::Entropy;
 use crate::base::time::{Now, Tick};
@@ -37,6 +39,10 @@ use padding::{Mode, Padding, Timing};
 pub const MAX_QUEUED: usize = 1024 * 1024;
 /// Buffers kept for the next read; ours.
 const MAX_SPARE: usize = 2;
+/// C tor: how long a connection may take to be ready for circuits.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(60);
+/// Cells of a handshake, VPADDING included; ours. Real ones have four or five.
+const MAX_HANDSHAKE_CELLS: u32 = 32;
 
 /// Why a link failed. All of it falls on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +75,16 @@ pub enum Error {
     CreateFromRelay,
     /// A relay told us how to pad.
     PaddingNegotiateFromRelay,
+    /// A relay sent RELAY_EARLY, which marks a circuit for an accomplice further on.
+    RelayEarlyFromRelay,
+    /// The handshake took too long.
+    HandshakeTooSlow,
+    /// The handshake had more cells than any real one.
+    HandshakeTooLong,
+    /// The other side has more circuits open than we can serve.
+    TooManyCircuits,
+    /// A cell was to be sent on a circuit that is not open.
+    CircuitNotOpen,
     /// The other side opened a circuit under a number that is ours to choose, or in use.
     BadCircId,
     /// A cell for a circuit that is not there.
@@ -92,7 +108,8 @@ impl Error {
             Error::X509(error) => error.blame(),
             Error::IdentityCertificateOutdated => Blame::Clock,
             Error::NoFreeCircId => Blame::Local,
-            Error::NotOpen | Error::QueueFull => Blame::Bug,
+            Error::HandshakeTooSlow | Error::QueueFull => Blame::Network,
+            Error::NotOpen | Error::CircuitNotOpen => Blame::Bug,
             _ => Blame::Peer,
         }
     }
@@ -100,7 +117,7 @@ impl Error {
     /// What falls.
     pub fn scope(self) -> Scope {
         match self {
-            Error::NoFreeCircId | Error::QueueFull => Scope::Circuit,
+            Error::NoFreeCircId | Error::QueueFull | Error::CircuitNotOpen => Scope::Circuit,
             _ => Scope::Link,
         }
     }
@@ -123,6 +140,11 @@ impl fmt::Display for Error {
             Error::WrongEd25519Identity => "the relay has another Ed25519 identity than the one wanted",
             Error::CreateFromRelay => "the relay tried to open a circuit to us",
             Error::PaddingNegotiateFromRelay => "the relay told us how to pad",
+            Error::RelayEarlyFromRelay => "the relay sent RELAY_EARLY, which marks a circuit",
+            Error::HandshakeTooSlow => "the link handshake took too long",
+            Error::HandshakeTooLong => "the link handshake had too many cells",
+            Error::TooManyCircuits => "the other side has too many circuits open",
+            Error::CircuitNotOpen => "a cell was to be sent on a circuit that is not open",
             Error::BadCircId => "a circuit was opened under a number that may not be used",
             Error::UnknownCircuit => "a cell came for a circuit that is not there",
             Error::TooManyLateCells => "cells kept coming for a circuit that was closed",
@@ -181,8 +203,14 @@ impl Cells {
 }
 
 /// One connection to one relay, over TLS that is up already.
+///
+/// Whoever drives it polls all outputs after each call; what they hold is then no more
+/// than one read brought.
 pub struct Link {
     state: State,
+    is_initiator: bool,
+    handshake_ends: Tick,
+    handshake_cells: u32,
     framer: Framer,
     ids: CircIds,
     padding: Padding,
@@ -203,22 +231,25 @@ impl Link {
     pub fn initiate(wanted: RelayIds, tls_leaf: LeafDigest, address: IpAddr, timing: Timing, now: Now) -> Link {
         let mut outgoing = Vec::new();
         let handshake = Handshake::initiate(wanted, tls_leaf, address, now, &mut outgoing);
-        Link::new(handshake, CircIds::of_initiator(), Padding::of_client(timing), outgoing)
+        Link { outgoing, ..Link::new(handshake, CircIds::of_initiator(), Padding::of_client(timing), true, now) }
     }
 
     /// The side that was dialled: a relay. For the lab and the tests.
-    pub fn respond(responder: Responder, timing: Timing) -> Link {
+    pub fn respond(responder: Responder, timing: Timing, now: Now) -> Link {
         let handshake = Handshake::respond(responder);
-        Link::new(handshake, CircIds::of_responder(), Padding::of_relay(timing), Vec::new())
+        Link::new(handshake, CircIds::of_responder(), Padding::of_relay(timing), false, now)
     }
 
-    fn new(handshake: Handshake, ids: CircIds, padding: Padding, outgoing: Vec<u8>) -> Link {
+    fn new(handshake: Handshake, ids: CircIds, padding: Padding, is_initiator: bool, now: Now) -> Link {
         Link {
             state: State::Handshaking(Box::new(handshake)),
+            is_initiator,
+            handshake_ends: now.tick + HANDSHAKE_LIMIT,
+            handshake_cells: 0,
             framer: Framer::default(),
             ids,
             padding,
-            outgoing,
+            outgoing: Vec::new(),
             outputs: VecDeque::new(),
             spare: Vec::new(),
         }
@@ -226,6 +257,7 @@ impl Link {
 
     /// A buffer for the next read: append to it what TLS gives and hand it to
     /// [`Link::handle_read`].
+    /// Dropping it loses nothing.
     pub fn begin_read(&mut self) -> Vec<u8> {
         let spare = self.spare.last_mut().map(|cells| core::mem::take(&mut cells.buffer));
         self.framer.begin_read(spare.unwrap_or_default())
@@ -233,14 +265,14 @@ impl Link {
 
     /// Takes what a read brought. After an error the link is dead, and every further call
     /// gives the same error.
-    pub fn handle_read(&mut self, buffer: Vec<u8>, now: Now, entropy: &mut dyn Entropy) -> Result<(), Error> {
+    pub fn handle_read(&mut self, buffer: Vec<u8>, now: Now) -> Result<(), Error> {
         if let State::Failed(error) = self.state {
             return Err(error);
         }
         let mut read = self.spare.pop().unwrap_or_default();
         read.buffer = buffer;
         read.cells.clear();
-        let result = self.cut(&mut read, now, entropy);
+        let result = self.cut(&mut read, now);
         if let Err(error) = result {
             self.state = State::Failed(error);
         }
@@ -259,26 +291,26 @@ impl Link {
         }
     }
 
-    /// Writes a cell of a circuit.
-    pub fn handle_send(
-        &mut self,
-        circ_id: CircId,
-        command: Command,
-        body: &Body,
-        now: Now,
-        entropy: &mut dyn Entropy,
-    ) -> Result<(), Error> {
+    /// Writes a cell of an open circuit.
+    pub fn handle_send(&mut self, circ_id: CircId, command: Command, body: &Body, now: Now) -> Result<(), Error> {
         match self.state {
             State::Open => {}
             State::Handshaking(_) => return Err(Error::NotOpen),
             State::Failed(error) => return Err(error),
         }
+        if !self.ids.is_open(circ_id) {
+            return Err(Error::CircuitNotOpen);
+        }
         if self.outgoing.len() + cell::FIXED_LEN > MAX_QUEUED {
             return Err(Error::QueueFull);
         }
+        self.push_cell(circ_id, command, body, now)
+    }
+
+    fn push_cell(&mut self, circ_id: CircId, command: Command, body: &Body, now: Now) -> Result<(), Error> {
         self.outgoing.extend_from_slice(&cell::fixed_header(Some(circ_id), command)?);
         self.outgoing.extend_from_slice(body);
-        self.padding.on_cell(now.tick, entropy);
+        self.padding.on_cell(now.tick);
         Ok(())
     }
 
@@ -287,35 +319,30 @@ impl Link {
         self.ids.allocate(entropy)
     }
 
-    /// Ends a circuit, and tells the other side.
-    pub fn close_circuit(
-        &mut self,
-        circ_id: CircId,
-        reason: DestroyReason,
-        now: Now,
-        entropy: &mut dyn Entropy,
-    ) -> Result<(), Error> {
-        if !self.ids.close(circ_id) {
+    /// Ends a circuit, and tells the other side. Nothing happens if it has ended already.
+    ///
+    /// However much waits to be written, DESTROY goes out: there is at most one for each
+    /// circuit that was open, and without it the other side would keep the circuit.
+    pub fn close_circuit(&mut self, circ_id: CircId, reason: DestroyReason, now: Now) -> Result<(), Error> {
+        if !matches!(self.state, State::Open) || !self.ids.close(circ_id) {
             return Ok(());
         }
         let mut body = [0; cell::BODY_LEN];
-        Destroy { reason }.encode(&mut crate::base::codec::Writer::new(&mut body))?;
-        self.handle_send(circ_id, Command::DESTROY, &body, now, entropy)
+        Destroy { reason }.encode(&mut Writer::new(&mut body))?;
+        self.push_cell(circ_id, Command::DESTROY, &body, now)
     }
 
     /// The link carries, or has carried, more than directory requests of one hop: from
     /// now on it is padded. C tor: CHANNEL_USED_FOR_FULL_CIRCS.
-    pub fn engage_padding(&mut self, now: Now, entropy: &mut dyn Entropy) {
-        if let Some(negotiate) = self.padding.engage(now.tick, entropy) {
-            self.send_negotiate(negotiate);
-        }
+    pub fn engage_padding(&mut self, now: Now) {
+        let news = self.padding.engage(now.tick);
+        self.tell_padding(news);
     }
 
     /// The user or the consensus wants other padding.
-    pub fn set_padding(&mut self, mode: Mode, timing: Timing, now: Now, entropy: &mut dyn Entropy) {
-        if let Some(negotiate) = self.padding.set(mode, timing, now.tick, entropy) {
-            self.send_negotiate(negotiate);
-        }
+    pub fn set_padding(&mut self, mode: Mode, timing: Timing, now: Now) {
+        let news = self.padding.set(mode, timing, now.tick);
+        self.tell_padding(news);
     }
 
     /// Bytes that wait to be polled and written.
@@ -333,18 +360,34 @@ impl Link {
 
     /// When to call [`Link::handle_timeout`].
     pub fn next_deadline(&self) -> Option<Tick> {
-        matches!(self.state, State::Open).then(|| self.padding.next_deadline()).flatten()
-    }
-
-    /// The time has come.
-    pub fn handle_timeout(&mut self, now: Now, entropy: &mut dyn Entropy) {
-        if matches!(self.state, State::Open) && self.padding.handle_timeout(now.tick, entropy) {
-            self.send_own(Command::PADDING, &[]);
+        match self.state {
+            State::Handshaking(_) => Some(self.handshake_ends),
+            State::Open => self.padding.next_deadline(),
+            State::Failed(_) => None,
         }
     }
 
+    /// The time has come.
+    pub fn handle_timeout(&mut self, now: Now, entropy: &mut dyn Entropy) -> Result<(), Error> {
+        match self.state {
+            State::Failed(error) => return Err(error),
+            State::Handshaking(_) if now.tick >= self.handshake_ends => {
+                self.state = State::Failed(Error::HandshakeTooSlow);
+                return Err(Error::HandshakeTooSlow);
+            }
+            State::Handshaking(_) => {}
+            // C tor: while anything waits to be written, the link is not silent.
+            State::Open => {
+                if self.padding.handle_timeout(now.tick, entropy) && self.outgoing.is_empty() {
+                    self.send_own(Command::PADDING, &[]);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Finds all cells of a read, answers those of the link itself, keeps the others.
-    fn cut(&mut self, read: &mut Cells, now: Now, entropy: &mut dyn Entropy) -> Result<(), Error> {
+    fn cut(&mut self, read: &mut Cells, now: Now) -> Result<(), Error> {
         let mut from = 0;
         while let Some(cell) = self.framer.next_cell(self.era(), &read.buffer, from)? {
             from = cell.body.end;
@@ -355,7 +398,7 @@ impl Link {
         }
         self.framer.end_read(&read.buffer, from);
         if from > 0 {
-            self.padding.on_cell(now.tick, entropy);
+            self.padding.on_cell(now.tick);
         }
         Ok(())
     }
@@ -376,10 +419,15 @@ impl Link {
                 Err(error)
             }
             State::Handshaking(handshake) => {
+                self.handshake_cells += 1;
+                if self.handshake_cells > MAX_HANDSHAKE_CELLS {
+                    return Err(Error::HandshakeTooLong);
+                }
                 match handshake.handle_cell(cell.command, body, now, &mut self.outgoing)? {
                     Progress::Going(handshake) => self.state = State::Handshaking(handshake),
                     Progress::Done(established) => {
-                        self.padding.set_version(established.version);
+                        let news = self.padding.set_version(established.version, now.tick);
+                        self.tell_padding(news);
                         self.outputs.push_back(Output::Established(established));
                     }
                 }
@@ -389,35 +437,48 @@ impl Link {
     }
 
     fn handle_open_cell(&mut self, cell: &CellAt, body: &[u8]) -> Result<bool, Error> {
-        let CellAt { circ_id, command, .. } = *cell;
-        match (command, circ_id) {
-            (Command::CREATE | Command::CREATE2 | Command::CREATE_FAST, Some(circ_id)) => {
-                self.ids.adopt(circ_id).map(|()| true)
-            }
-            (Command::DESTROY, Some(circ_id)) => Ok(self.ids.on_destroy(circ_id)),
-            (_, Some(circ_id)) => match self.ids.on_cell(circ_id)? {
-                Fate::Deliver => Ok(true),
-                Fate::Absorb => Ok(false),
-            },
-            (Command::PADDING | Command::VPADDING, None) => Ok(false),
-            (Command::PADDING_NEGOTIATE, None) => {
-                self.padding.on_negotiate(PaddingNegotiate::parse(body)?).map(|()| false)
-            }
-            (command, None) if command.is_known() => Err(Error::OutOfTurn(command)),
+        match cell.circ_id {
             // C tor: unknown commands are dropped.
-            (_, None) => Ok(false),
+            _ if !cell.command.is_known() => Ok(false),
+            Some(circ_id) => self.handle_circuit_cell(circ_id, cell.command),
+            None => self.handle_link_cell(cell.command, body).map(|()| false),
         }
     }
 
-    fn send_negotiate(&mut self, negotiate: PaddingNegotiate) {
+    /// Whether a cell that names a circuit is for a circuit. All of these are of fixed
+    /// length, or their command would not be known.
+    fn handle_circuit_cell(&mut self, circ_id: CircId, command: Command) -> Result<bool, Error> {
+        match command {
+            Command::RELAY_EARLY if self.is_initiator => return Err(Error::RelayEarlyFromRelay),
+            Command::CREATE | Command::CREATE2 | Command::CREATE_FAST => return self.ids.adopt(circ_id).map(|()| true),
+            Command::DESTROY => return Ok(self.ids.on_destroy(circ_id)),
+            Command::CREATED | Command::CREATED2 | Command::CREATED_FAST if !self.is_initiator => {
+                return Err(Error::OutOfTurn(command));
+            }
+            _ => {}
+        }
+        Ok(self.ids.on_cell(circ_id)? == Fate::Deliver)
+    }
+
+    fn handle_link_cell(&mut self, command: Command, body: &[u8]) -> Result<(), Error> {
+        match command {
+            Command::PADDING | Command::VPADDING => Ok(()),
+            Command::PADDING_NEGOTIATE => self.padding.on_negotiate(PaddingNegotiate::parse(body)?),
+            command => Err(Error::OutOfTurn(command)),
+        }
+    }
+
+    fn tell_padding(&mut self, news: Option<PaddingNegotiate>) {
         let mut body = [0; 6];
-        if negotiate.encode(&mut crate::base::codec::Writer::new(&mut body)).is_ok() {
+        if let Some(negotiate) = news
+            && negotiate.encode(&mut Writer::new(&mut body)).is_ok()
+        {
             self.send_own(Command::PADDING_NEGOTIATE, &body);
         }
     }
 
-    /// Writes a cell of no circuit: `body` and zeros. These are few: no more than one a
-    /// deadline, so they do not count against the queue's bound.
+    /// Writes a cell of no circuit: `body` and zeros. PADDING is written only to an empty
+    /// queue and PADDING_NEGOTIATE at the user's word, so neither needs the queue's bound.
     fn send_own(&mut self, command: Command, body: &[u8]) {
         if let Ok(header) = cell::fixed_header(None, command) {
             self.outgoing.extend_from_slice(&header);

@@ -7,6 +7,7 @@ use super::handshake::ClockSkew;
 use super::identity::{Credentials, Proven, RelayKeys};
 use super::*;
 use crate::base::random::Seeded;
+use crate::base::redact::Sensitive;
 use crate::base::text;
 use crate::base::time::Wall;
 use crate::base::{Ed25519Id, RsaId};
@@ -51,7 +52,6 @@ struct Pair {
     near: Link,
     far: Link,
     now: Now,
-    entropy: Seeded,
 }
 
 /// What a side was told while the pair was driven.
@@ -65,9 +65,8 @@ impl Pair {
     fn new(wanted: RelayIds, credentials: Credentials) -> Pair {
         Pair {
             near: Link::initiate(wanted, LEAF, DIALLED, Timing::default(), then()),
-            far: Link::respond(responder(credentials), Timing::default()),
+            far: Link::respond(responder(credentials), Timing::default(), then()),
             now: then(),
-            entropy: Seeded(1),
         }
     }
 
@@ -95,19 +94,19 @@ impl Pair {
     }
 
     fn feed_near(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        feed(&mut self.near, bytes, self.now, &mut self.entropy)
+        feed(&mut self.near, bytes, self.now)
     }
 
     fn feed_far(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        feed(&mut self.far, bytes, self.now, &mut self.entropy)
+        feed(&mut self.far, bytes, self.now)
     }
 }
 
-fn feed(link: &mut Link, bytes: &[u8], now: Now, entropy: &mut Seeded) -> Result<(), Error> {
+fn feed(link: &mut Link, bytes: &[u8], now: Now) -> Result<(), Error> {
     bytes.chunks(frame::READ_LEN).try_for_each(|chunk| {
         let mut buffer = link.begin_read();
         buffer.extend_from_slice(chunk);
-        link.handle_read(buffer, now, entropy)
+        link.handle_read(buffer, now)
     })
 }
 
@@ -140,8 +139,8 @@ fn both_sides_reach_the_end_of_the_handshake() {
     assert_eq!(RelayIds { rsa: Some(relay.rsa()), ed25519: Some(relay.ed25519()) }, keys.ids());
     assert_eq!(relay.certificates().len(), 4);
     assert_eq!(near.skew, Some(ClockSkew::Behind(Duration::ZERO)));
-    assert_eq!(near.our_address.map(crate::base::redact::Sensitive::into_inner), Some(OURS));
-    assert!(near.canonical && near.their_addresses == [DIALLED]);
+    assert_eq!(near.our_address.map(Sensitive::into_inner), Some(OURS));
+    assert!(near.canonical && near.their_addresses == [Sensitive::new(DIALLED)]);
 
     let far = *far.established.unwrap();
     assert_eq!((far.version, far.relay, far.skew), (5, None, None));
@@ -216,7 +215,7 @@ fn fixed(circ_id: Option<CircId>, command: Command, body: &[u8]) -> Vec<u8> {
 fn certs_cell(certificates: &[(CertType, Vec<u8>)]) -> Vec<u8> {
     let list: Vec<(CertType, &[u8])> = certificates.iter().map(|(kind, bytes)| (*kind, &bytes[..])).collect();
     let mut body = vec![0; 8192];
-    let mut writer = crate::base::codec::Writer::new(&mut body);
+    let mut writer = Writer::new(&mut body);
     Certs::encode_list(&list, &mut writer).unwrap();
     let n = writer.written();
     variable(Command::CERTS, &body[..n])
@@ -241,7 +240,7 @@ fn dial_recorded(leaf: &str) -> Link {
 fn play(link: &mut Link, cells: &[Vec<u8>]) -> Result<Heard, Error> {
     let mut heard = Heard::default();
     for cell in cells {
-        feed(link, cell, then(), &mut Seeded(1))?;
+        feed(link, cell, then())?;
     }
     drain(link, &mut heard);
     Ok(heard)
@@ -410,7 +409,7 @@ fn a_clock_is_believed_only_soon_after_versions() {
         let mut link = dial_recorded(RECORDED_LEAF);
         play(&mut link, &cells).unwrap();
         let mut heard = Heard::default();
-        feed(&mut link, &netinfo, then().plus(Duration::from_secs(late)), &mut Seeded(1)).unwrap();
+        feed(&mut link, &netinfo, then().plus(Duration::from_secs(late))).unwrap();
         drain(&mut link, &mut heard);
         assert_eq!(heard.established.unwrap().skew.is_some(), believed);
     }
@@ -422,9 +421,9 @@ fn netinfo_goes_out_only_after_the_relay_is_proved() {
     let cells = recorded_half(&recorded());
     let mut heard = Heard::default();
     assert_eq!(drain(&mut link, &mut heard), unhex("0000 07 0004 0004 0005"));
-    feed(&mut link, &cells[0], then(), &mut Seeded(1)).unwrap();
+    feed(&mut link, &cells[0], then()).unwrap();
     assert!(drain(&mut link, &mut heard).is_empty());
-    feed(&mut link, &cells[1], then(), &mut Seeded(1)).unwrap();
+    feed(&mut link, &cells[1], then()).unwrap();
     let netinfo = drain(&mut link, &mut heard);
     assert_eq!(netinfo, fixed(None, Command::NETINFO, &unhex("00000000 04 04 7f000003 00")));
 }
@@ -434,14 +433,14 @@ fn cells_flow_both_ways_and_are_worked_on_in_place() {
     let mut pair = Pair::open();
     let (now, mut entropy) = (pair.now, Seeded(2));
     let circuit = pair.near.open_circuit(&mut entropy).unwrap();
-    pair.near.handle_send(circuit, Command::CREATE2, &[1; 509], now, &mut entropy).unwrap();
-    pair.near.handle_send(circuit, Command::RELAY_EARLY, &[2; 509], now, &mut entropy).unwrap();
+    pair.near.handle_send(circuit, Command::CREATE2, &[1; 509], now).unwrap();
+    pair.near.handle_send(circuit, Command::RELAY_EARLY, &[2; 509], now).unwrap();
     let (_, far) = pair.drive().unwrap();
     let expected =
         [(Some(circuit), Command::CREATE2, vec![1; 509]), (Some(circuit), Command::RELAY_EARLY, vec![2; 509])];
     assert_eq!(far.cells, expected);
 
-    pair.far.handle_send(circuit, Command::RELAY, &[3; 509], now, &mut entropy).unwrap();
+    pair.far.handle_send(circuit, Command::RELAY, &[3; 509], now).unwrap();
     let mut heard = Heard::default();
     let bytes = drain(&mut pair.far, &mut heard);
     pair.feed_near(&bytes).unwrap();
@@ -456,15 +455,15 @@ fn a_destroyed_circuit_is_heard_of_once() {
     let mut pair = Pair::open();
     let (now, mut entropy) = (pair.now, Seeded(2));
     let circuit = pair.near.open_circuit(&mut entropy).unwrap();
-    pair.near.handle_send(circuit, Command::CREATE2, &[0; 509], now, &mut entropy).unwrap();
+    pair.near.handle_send(circuit, Command::CREATE2, &[0; 509], now).unwrap();
     pair.drive().unwrap();
-    pair.far.close_circuit(circuit, DestroyReason::FINISHED, now, &mut entropy).unwrap();
-    pair.far.close_circuit(circuit, DestroyReason::FINISHED, now, &mut entropy).unwrap();
+    pair.far.close_circuit(circuit, DestroyReason::FINISHED, now).unwrap();
+    pair.far.close_circuit(circuit, DestroyReason::FINISHED, now).unwrap();
     let (near, _) = pair.drive().unwrap();
     assert_eq!(near.cells.len(), 1);
     assert_eq!((near.cells[0].1, near.cells[0].2[0]), (Command::DESTROY, DestroyReason::FINISHED.0));
     // It is gone on this side too: nothing is left to close, and nothing may come.
-    pair.near.close_circuit(circuit, DestroyReason::NONE, now, &mut entropy).unwrap();
+    pair.near.close_circuit(circuit, DestroyReason::NONE, now).unwrap();
     assert!(pair.near.poll_output().is_none());
     assert_eq!(pair.feed_near(&fixed(Some(circuit), Command::RELAY, &[])), Err(Error::UnknownCircuit));
 }
@@ -474,7 +473,7 @@ fn a_cell_on_its_way_when_we_close_is_dropped_quietly() {
     let mut pair = Pair::open();
     let (now, mut entropy) = (pair.now, Seeded(2));
     let circuit = pair.near.open_circuit(&mut entropy).unwrap();
-    pair.near.close_circuit(circuit, DestroyReason::NONE, now, &mut entropy).unwrap();
+    pair.near.close_circuit(circuit, DestroyReason::NONE, now).unwrap();
     pair.feed_near(&fixed(Some(circuit), Command::RELAY, &[])).unwrap();
     let mut heard = Heard::default();
     drain(&mut pair.near, &mut heard);
@@ -488,6 +487,8 @@ fn an_open_link_names_each_misdeed_and_stays_dead() {
         (fixed(circ_id, Command::CREATE2, &[]), Error::CreateFromRelay),
         (fixed(circ_id, Command::CREATE_FAST, &[]), Error::CreateFromRelay),
         (fixed(circ_id, Command::RELAY, &[]), Error::UnknownCircuit),
+        (fixed(circ_id, Command::CREATED2, &[]), Error::UnknownCircuit),
+        (fixed(circ_id, Command::RELAY_EARLY, &[]), Error::RelayEarlyFromRelay),
         (fixed(None, Command::NETINFO, &[]), Error::OutOfTurn(Command::NETINFO)),
         (variable(Command::CERTS, &[0]), Error::OutOfTurn(Command::CERTS)),
         (variable(Command::AUTHENTICATE, &[]), Error::OutOfTurn(Command::AUTHENTICATE)),
@@ -499,10 +500,10 @@ fn an_open_link_names_each_misdeed_and_stays_dead() {
         let mut pair = Pair::open();
         assert_eq!(pair.feed_near(&cell), Err(error));
         assert_eq!((error.blame(), error.scope()), (Blame::Peer, Scope::Link));
-        let (now, mut entropy) = (pair.now, Seeded(1));
+        let now = pair.now;
         assert_eq!(pair.feed_near(&fixed(None, Command::PADDING, &[])), Err(error));
         let circuit = CircId::new(0x8000_0002).unwrap();
-        assert_eq!(pair.near.handle_send(circuit, Command::RELAY, &[0; 509], now, &mut entropy), Err(error));
+        assert_eq!(pair.near.handle_send(circuit, Command::RELAY, &[0; 509], now), Err(error));
         assert_eq!(pair.near.next_deadline(), None);
     }
 }
@@ -515,6 +516,8 @@ fn padding_and_unknown_commands_are_dropped() {
         variable(Command::VPADDING, &[5; 65_535]),
         variable(Command(250), &[1, 2, 3]),
         fixed(None, Command(99), &[]),
+        fixed(CircId::new(0x8000_0001), Command(99), &[]),
+        [&[0x80, 0, 0, 1, 200, 0xEA, 0x60][..], &[7; 60_000]].concat(),
     ] {
         pair.feed_near(&cell).unwrap();
         assert!(pair.near.poll_output().is_none());
@@ -537,7 +540,7 @@ fn both_sides_of_a_silent_link_pad() {
     let mut pair = Pair::open();
     let (start, mut entropy) = (pair.now, Seeded(2));
     assert!(pair.near.next_deadline().is_none(), "a client pads once the link is used in earnest");
-    pair.near.engage_padding(start, &mut entropy);
+    pair.near.engage_padding(start);
     let (mut near_sent, mut far_sent) = (0, 0);
     let end = start.tick + Duration::from_secs(600);
     while let Some(at) = crate::base::time::earlier(pair.near.next_deadline(), pair.far.next_deadline())
@@ -545,8 +548,8 @@ fn both_sides_of_a_silent_link_pad() {
     {
         pair.now = Now { tick: at, ..pair.now };
         let now = pair.now;
-        pair.near.handle_timeout(now, &mut entropy);
-        pair.far.handle_timeout(now, &mut entropy);
+        pair.near.handle_timeout(now, &mut entropy).unwrap();
+        pair.far.handle_timeout(now, &mut entropy).unwrap();
         let (mut near, mut far) = (Heard::default(), Heard::default());
         let (forward, backward) = (drain(&mut pair.near, &mut near), drain(&mut pair.far, &mut far));
         near_sent += forward.len() / cell::FIXED_LEN;
@@ -561,21 +564,166 @@ fn both_sides_of_a_silent_link_pad() {
 }
 
 #[test]
+fn reduced_padding_wanted_during_the_handshake_silences_the_relay() {
+    let keys = keys();
+    let mut pair = Pair::new(keys.ids(), credentials(&keys));
+    let start = pair.now;
+    pair.near.set_padding(Mode::Reduced, Timing::default(), start);
+    pair.near.engage_padding(start);
+    pair.drive().unwrap();
+    assert_eq!(pair.far.next_deadline(), None, "the relay was told to stop");
+    assert!(pair.near.next_deadline().is_some());
+}
+
+#[test]
+fn padding_waits_while_anything_else_is_to_be_written() {
+    let mut pair = Pair::open();
+    let (start, mut entropy) = (pair.now, Seeded(2));
+    pair.near.engage_padding(start);
+    let circuit = pair.near.open_circuit(&mut entropy).unwrap();
+    pair.near.handle_send(circuit, Command::CREATE2, &[0; 509], start).unwrap();
+    let queued = pair.near.queued();
+    for later in 1..100 {
+        pair.near.handle_timeout(start.plus(Duration::from_secs(later)), &mut entropy).unwrap();
+    }
+    assert_eq!(pair.near.queued(), queued);
+}
+
+#[test]
+fn a_cell_sent_begins_a_new_silence() {
+    let mut pair = Pair::open();
+    let start = pair.now;
+    pair.near.engage_padding(start);
+    let circuit = pair.near.open_circuit(&mut Seeded(2)).unwrap();
+    let before = pair.near.next_deadline().unwrap();
+    let later = start.plus(Duration::from_secs(1));
+    pair.near.handle_send(circuit, Command::CREATE2, &[0; 509], later).unwrap();
+    assert_eq!(pair.near.next_deadline(), Some(before + Duration::from_secs(1)));
+}
+
+#[test]
+fn a_handshake_that_takes_too_long_is_given_up() {
+    let keys = keys();
+    for mut link in [Pair::new(keys.ids(), credentials(&keys)).near, Pair::new(keys.ids(), credentials(&keys)).far] {
+        let end = link.next_deadline().unwrap();
+        assert_eq!(end.since(then().tick), HANDSHAKE_LIMIT);
+        let early = Now { tick: end, ..then() };
+        assert_eq!(link.handle_timeout(then(), &mut Seeded(1)), Ok(()));
+        assert_eq!(link.handle_timeout(early, &mut Seeded(1)), Err(Error::HandshakeTooSlow));
+        assert_eq!(link.handle_timeout(early, &mut Seeded(1)), Err(Error::HandshakeTooSlow));
+        assert_eq!((link.next_deadline(), Error::HandshakeTooSlow.blame()), (None, Blame::Network));
+    }
+    assert!(Pair::open().near.next_deadline().is_none(), "an open link has no such limit");
+}
+
+#[test]
+fn a_handshake_of_too_many_cells_is_given_up() {
+    let mut link = dial_recorded(RECORDED_LEAF);
+    let padding = variable(Command::VPADDING, &[0; 60_000]);
+    play(&mut link, &recorded_half(&recorded())[..2]).unwrap();
+    let fed = (0..100).find_map(|n| feed(&mut link, &padding, then()).err().map(|error| (n, error)));
+    assert_eq!(fed, Some((MAX_HANDSHAKE_CELLS - 2, Error::HandshakeTooLong)));
+    let mut far = Pair::new(RelayIds::default(), credentials(&keys())).far;
+    play(&mut far, &[unhex("0000 07 0004 0004 0005")]).unwrap();
+    let authenticate = variable(Command::AUTHENTICATE, &unhex("0003 0000"));
+    assert!((0..100).any(|_| feed(&mut far, &authenticate, then()) == Err(Error::HandshakeTooLong)));
+}
+
+#[test]
+fn each_cell_of_the_handshake_is_read_to_its_end() {
+    let good = recorded_half(&recorded());
+    for (at, cell, error) in [
+        (2, variable(Command::AUTH_CHALLENGE, &[0; 33]), wire::Error::Truncated),
+        (3, fixed(None, Command::NETINFO, &unhex("00000000 04 05 7f00000200 00")), wire::Error::AddressWrongLength),
+        (1, variable(Command::CERTS, &[2]), wire::Error::Truncated),
+    ] {
+        let mut cells = good.to_vec();
+        cells[at] = cell;
+        assert_eq!(play(&mut dial_recorded(RECORDED_LEAF), &cells).err(), Some(Error::Wire(error)));
+    }
+}
+
+#[test]
+fn netinfo_is_believed_for_what_it_says_and_no_more() {
+    let established = |netinfo: &str| {
+        let mut cells = recorded_half(&recorded());
+        cells[3] = fixed(None, Command::NETINFO, &unhex(netinfo));
+        *play(&mut dial_recorded(RECORDED_LEAF), &cells).unwrap().established.unwrap()
+    };
+    let silent = established("00000000 04047f000002 01 04047f000003");
+    assert_eq!(silent.skew, None, "zero is no date");
+    assert!(silent.canonical);
+    assert!(!established("00000000 04047f000002 01 04047f000004").canonical);
+    assert!(!established("00000000 04047f000002 00").canonical);
+    let many = established(&format!("00000000 04047f000002 14 {}", "04047f000004".repeat(20)));
+    assert_eq!(many.their_addresses.len(), 8);
+    let text = format!("{silent:?}");
+    assert!(!text.contains("127.0") && !text.contains(RECORDED_RSA), "{text}");
+}
+
+#[test]
+fn destroy_goes_out_however_full_the_queue_is() {
+    let mut pair = Pair::open();
+    let (now, mut entropy) = (pair.now, Seeded(2));
+    let circuit = pair.near.open_circuit(&mut entropy).unwrap();
+    while pair.near.handle_send(circuit, Command::CREATE2, &[0; 509], now).is_ok() {}
+    let full = pair.near.queued();
+    pair.near.close_circuit(circuit, DestroyReason::NONE, now).unwrap();
+    pair.near.close_circuit(circuit, DestroyReason::NONE, now).unwrap();
+    assert_eq!(pair.near.queued(), full + cell::FIXED_LEN);
+    let refused = pair.near.handle_send(circuit, Command::RELAY, &[0; 509], now);
+    assert_eq!(refused, Err(Error::CircuitNotOpen));
+}
+
+#[test]
+fn buffers_that_come_back_are_kept_up_to_a_bound() {
+    let mut pair = Pair::open();
+    for _ in 0..10 {
+        pair.near.recycle(Cells { buffer: vec![1; 10], cells: Vec::new() });
+    }
+    assert_eq!(pair.near.spare.len(), MAX_SPARE);
+    assert!(pair.near.begin_read().is_empty());
+}
+
+#[test]
+fn a_read_that_was_given_up_loses_nothing() {
+    let mut pair = Pair::open();
+    let circuit = pair.near.open_circuit(&mut Seeded(2)).unwrap();
+    let cell = fixed(Some(circuit), Command::RELAY, &[5; 20]);
+    pair.feed_near(&cell[..100]).unwrap();
+    drop(pair.near.begin_read());
+    pair.feed_near(&cell[100..]).unwrap();
+    let mut heard = Heard::default();
+    drain(&mut pair.near, &mut heard);
+    assert_eq!(heard.cells.len(), 1);
+}
+
+#[test]
+fn a_relay_hears_no_answers_from_its_clients() {
+    let mut pair = Pair::open();
+    let circuit = pair.near.open_circuit(&mut Seeded(2)).unwrap();
+    pair.feed_far(&fixed(Some(circuit), Command::CREATE2, &[])).unwrap();
+    pair.feed_far(&fixed(Some(circuit), Command::RELAY_EARLY, &[])).unwrap();
+    let created = fixed(Some(circuit), Command::CREATED2, &[]);
+    assert_eq!(pair.feed_far(&created), Err(Error::OutOfTurn(Command::CREATED2)));
+}
+
+#[test]
 fn a_queue_that_nobody_drains_is_bounded() {
     let mut pair = Pair::open();
     let (now, mut entropy) = (pair.now, Seeded(2));
     let circuit = pair.near.open_circuit(&mut entropy).unwrap();
     let mut sent = 0;
-    while pair.near.handle_send(circuit, Command::RELAY, &[0; 509], now, &mut entropy).is_ok() {
+    while pair.near.handle_send(circuit, Command::RELAY, &[0; 509], now).is_ok() {
         sent += 1;
     }
     assert_eq!(sent, MAX_QUEUED / cell::FIXED_LEN);
-    let refused = pair.near.handle_send(circuit, Command::RELAY, &[0; 509], now, &mut entropy);
+    let refused = pair.near.handle_send(circuit, Command::RELAY, &[0; 509], now);
     assert_eq!(refused, Err(Error::QueueFull));
     assert_eq!(Error::QueueFull.scope(), Scope::Circuit, "and the link goes on");
     assert!(pair.near.queued() <= MAX_QUEUED);
     pair.near.poll_output();
-    assert_eq!(pair.near.handle_send(circuit, Command::RELAY, &[0; 509], now, &mut entropy), Ok(()));
+    assert_eq!(pair.near.handle_send(circuit, Command::RELAY, &[0; 509], now), Ok(()));
 }
 
 #[test]
@@ -583,14 +731,14 @@ fn nothing_is_sent_before_the_handshake_is_over() {
     let keys = keys();
     let mut pair = Pair::new(keys.ids(), credentials(&keys));
     let circuit = CircId::new(0x8000_0001).unwrap();
-    let refused = pair.near.handle_send(circuit, Command::RELAY, &[0; 509], pair.now, &mut Seeded(1));
+    let refused = pair.near.handle_send(circuit, Command::RELAY, &[0; 509], pair.now);
     assert_eq!(refused, Err(Error::NotOpen));
 }
 
 #[test]
 fn a_relay_overlooks_an_initiator_that_authenticates() {
     let keys = keys();
-    let mut far = Link::respond(responder(credentials(&keys)), Timing::default());
+    let mut far = Link::respond(responder(credentials(&keys)), Timing::default(), then());
     let half = [
         unhex("0000 07 0006 0003 0004 0005"),
         certs_cell(&recorded()),
