@@ -186,7 +186,9 @@ fn split<const N: usize>(bytes: &[u8]) -> (Secret<N>, &[u8]) {
 mod tests {
     use super::*;
     use crate::base::random::{self, Seeded};
-    use crate::crypto::kdf::ShakeStream;
+    use crate::crypto::kdf::{self, ShakeStream};
+    use crate::crypto::tests::{shake, unhex};
+    use crate::crypto::tor1;
     use proptest::prelude::*;
 
     const RELAY: u8 = 3;
@@ -250,6 +252,131 @@ mod tests {
             let tag = client.originate(RELAY, &mut [0; 509]);
             assert_eq!(tag.as_bytes().len(), length);
             assert!(tag.matches(tag.as_bytes()) && !tag.matches(&tag.as_bytes()[1..]));
+        }
+    }
+
+    /// The layers of both ends do with the key stream "order" what the two directions do
+    /// that were made of it by hand. Each end peels what the other sealed, so that one
+    /// sealing end a direction is enough.
+    fn assert_order(
+        cipher: Cipher,
+        binding: [u8; BINDING_LEN],
+        forward: impl FnOnce(&mut CellBody) -> SendmeTag,
+        backward: impl FnOnce(&mut CellBody) -> SendmeTag,
+    ) {
+        let (mut client, mut relay) = pair(cipher, "order");
+        let stream = KeyStream::Shake(Box::new(ShakeStream::new(&[b"order"])));
+        assert_eq!(ClientLayer::new(cipher, stream).unwrap().1.expose(), &binding);
+
+        let plain = plain(&mut Seeded(1));
+        let (mut cell, mut by_hand) = (plain, plain);
+        let tag = client.originate(RELAY, &mut cell);
+        assert!(tag == forward(&mut by_hand) && cell == by_hand, "forward");
+        assert!(relay.peel(RELAY, &mut cell) == Some(tag));
+
+        let (mut cell, mut by_hand) = (plain, plain);
+        let tag = relay.originate(RELAY, &mut cell);
+        assert!(tag == backward(&mut by_hand) && cell == by_hand, "backward");
+        assert!(client.peel(RELAY, &mut cell) == Some(tag));
+    }
+
+    /// The `N` bytes of `keys` from `at` on.
+    fn cut<const N: usize>(keys: &[u8], at: usize) -> [u8; N] {
+        keys[at..at + N].try_into().unwrap()
+    }
+
+    /// Spec: tor-spec, "Setting circuit keys". C tor 0.4.9.11, `tor1_crypt_init` in
+    /// relay_crypto_tor1.c; KH behind the keys, onion_crypto.c.
+    #[test]
+    fn tor1_cuts_its_keys_in_the_order_of_the_spec() {
+        let keys: [u8; 92] = shake("order");
+        let (df, db, kf, kb) = (&keys[..20], &keys[20..40], cut::<16>(&keys, 40), cut::<16>(&keys, 56));
+        let mut forward = Tor1::new(df, &kf.into());
+        let mut backward = Tor1::new(db, &kb.into());
+        assert_order(Cipher::Tor1, cut(&keys, 72), |cell| forward.originate(cell), |cell| backward.originate(cell));
+    }
+
+    /// Spec: rend-spec-v3, "Using handshake output with legacy hop encryption". C tor
+    /// 0.4.9.11, `tor1_crypt_init` in relay_crypto_tor1.c, where `is_hs_v3`. No KH.
+    #[test]
+    fn an_onion_services_layer_cuts_its_keys_in_the_order_of_the_spec() {
+        let keys: [u8; 128] = shake("order");
+        let (df, db, kf, kb) = (&keys[..32], &keys[32..64], cut::<32>(&keys, 64), cut::<32>(&keys, 96));
+        let mut forward = HsTor1::new(df, &kf.into());
+        let mut backward = HsTor1::new(db, &kb.into());
+        assert_order(
+            Cipher::OnionService,
+            [0; BINDING_LEN],
+            |cell| forward.originate(cell),
+            |cell| backward.originate(cell),
+        );
+    }
+
+    /// Spec: proposal 359; tor-spec, "Setting circuit keys". C tor 0.4.9.11, `cgo_pair_init` in
+    /// relay_crypto.c; KH behind the keys, onion_crypto.c.
+    #[test]
+    fn cgo_cuts_its_keys_in_the_order_of_the_spec() {
+        let keys: [u8; 180] = shake("order");
+        let mut forward = cgo::Client::new(&cut(&keys, 0));
+        let mut backward = cgo::Relay::new(&cut(&keys, 80));
+        assert_order(
+            Cipher::Cgo,
+            cut(&keys, 160),
+            |cell| forward.originate(RELAY, cell),
+            |cell| backward.originate(RELAY, cell),
+        );
+    }
+
+    /// Backward, of the keys and cells published for forward: made by an independent
+    /// implementation that passes the published ones. No backward cell is published.
+    fn published_backward(number: usize) -> Option<[&'static str; 3]> {
+        match number {
+            0 => Some([
+                "e58df93c8404b9c813e23b8c38d6e5a70dd8be67",
+                "7bc31fc70066332df883a380c39a84c4",
+                "0688b55e553ed8549c45963b37d8edf0e56fd085384734775c4131371cd0298a",
+            ]),
+            1 => Some([
+                "5ea3de23d718a67d91c989b497da0c908c45b668",
+                "15de6a00b60a8b1e9ff43e2f308a5392",
+                "2f4b9c719e87305b54f54b11a082b25cf08e7797e3553bef845654b641c24d57",
+            ]),
+            50 => Some([
+                "d7904f983e854581f5dc65fb634c4b17dc5b2ee9",
+                "1662626291d750b5ce4df22e078754bb",
+                "77ee69f4a21e8b8cb7b7ed858a1dba4366ab10e070f3ab01a93e86ab020f5fff",
+            ]),
+            _ => None,
+        }
+    }
+
+    /// From the key bytes of three hops to cells, as in C tor's test_relaycrypt.c.
+    #[test]
+    fn published_tor1_cells_come_out_of_the_layers() {
+        let given = |keys: &'static [u8; 92]| KeyStream::Given(keys);
+        let mut clients = tor1::tests::HOPS.map(|keys| ClientLayer::new(Cipher::Tor1, given(keys)).unwrap().0);
+        let mut relays = tor1::tests::HOPS.map(|keys| RelayLayer::new(Cipher::Tor1, given(keys)).unwrap().0);
+        let mut stream = ShakeStream::new(&[tor1::tests::SEED.as_bytes()]);
+        let assert_published = |expected: Option<[&str; 3]>, tag: &SendmeTag, cell: &CellBody| {
+            let Some([digest, start, sum]) = expected else { return };
+            assert_eq!(tag.as_bytes(), unhex(digest));
+            assert_eq!(cell[..16], unhex(start));
+            assert_eq!(kdf::sha256(&[cell])[..], unhex(sum));
+        };
+        for number in 0..51 {
+            let plain = tor1::tests::data_cell(stream.secret::<498>().expose());
+
+            let mut cell = plain;
+            let tag = clients[2].originate(RELAY, &mut cell);
+            clients[..2].iter_mut().rev().for_each(|nearer| nearer.wrap(RELAY, &mut cell));
+            assert_published(tor1::tests::published(number), &tag, &cell);
+            assert_eq!(relays.iter_mut().position(|relay| relay.peel(RELAY, &mut cell) == Some(tag)), Some(2));
+
+            let mut cell = plain;
+            let tag = relays[2].originate(RELAY, &mut cell);
+            relays[..2].iter_mut().rev().for_each(|nearer| nearer.wrap(RELAY, &mut cell));
+            assert_published(published_backward(number), &tag, &cell);
+            assert_eq!(clients.iter_mut().position(|client| client.peel(RELAY, &mut cell) == Some(tag)), Some(2));
         }
     }
 }

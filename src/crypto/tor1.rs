@@ -87,16 +87,16 @@ where
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::crypto::kdf::{self, ShakeStream};
     use crate::crypto::tests::{shake, unhex};
 
-    const SEED: &str = "'You mean to tell me that there's a version of Sha-3 with no limit on the output length?', \
+    pub(crate) const SEED: &str = "'You mean to tell me that there's a version of Sha-3 with no limit on the output length?', \
         said Tom shakily.";
 
     /// Df 20, Db 20, Kf 16, Kb 16, and 20 bytes nobody uses.
-    const HOPS: [&[u8; 92]; 3] = [
+    pub(crate) const HOPS: [&[u8; 92]; 3] = [
         b"    'My public key is in this signed x509 object', said Tom assertively.      (N-PREG-VIRYL)",
         b"'Let's chart the pedal phlanges in the tomb', said Tom cryptographically.  (PELCG-GBR-TENCU)",
         b"     'Segmentation fault bugs don't _just happen_', said Tom seethingly.        (P-GUVAT-YL)",
@@ -107,7 +107,7 @@ mod tests {
         Tor1::new(&keys[..20], &key.into())
     }
 
-    fn data_cell(body: &[u8; 498]) -> CellBody {
+    pub(crate) fn data_cell(body: &[u8; 498]) -> CellBody {
         let mut cell = [0; 509];
         cell[..11].copy_from_slice(&[2, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0xF2]);
         cell[11..].copy_from_slice(body);
@@ -115,7 +115,29 @@ mod tests {
     }
 
     /// C tor, test_relaycrypt.c, and Arti 2.7, tor-proto, `testdata/cell_crypt.rs`: three
-    /// hops, the last of which is addressed. Cells are given by their SHA-256 here.
+    /// hops, the last of which is addressed. The tag, the front and the SHA-256 of the cells
+    /// that are given.
+    pub(crate) fn published(number: usize) -> Option<[&'static str; 3]> {
+        match number {
+            0 => Some([
+                "1339633cc1527afa8565bed5a02f855cb2fd26be",
+                "caec8c2606b65a1d42eebb1dd3fdc997",
+                "f3cc9a1db3b472b95a5344d4bd9756bf8a1b827b4b65770f4bea3e2486e37ad6",
+            ]),
+            1 => Some([
+                "145c5b0a512b3c6fa6cd2be8face0748e6df75b9",
+                "5670825c1c8c446bf1adca2492a35589",
+                "d531b194233f70e76d72e4d5b656099328ae95634401bbb26ae71904b26b65a6",
+            ]),
+            50 => Some([
+                "baf820fd38668e73e6b783ac68870da1cc2fa0cb",
+                "e728044dc5c658c7059f6cb9619a4d9f",
+                "0ceaabe1dd9fd32184163dcf130543ec24c58f4aa5c3a718a782e01cfa2305fb",
+            ]),
+            _ => None,
+        }
+    }
+
     #[test]
     fn published_vectors() {
         let mut client = HOPS.map(forward);
@@ -127,25 +149,7 @@ mod tests {
             let tag = client[2].originate(&mut cell);
             client[1].wrap(&mut cell);
             client[0].wrap(&mut cell);
-            let expected = match number {
-                0 => Some((
-                    "1339633cc1527afa8565bed5a02f855cb2fd26be",
-                    "caec8c2606b65a1d42eebb1dd3fdc997",
-                    "f3cc9a1db3b472b95a5344d4bd9756bf8a1b827b4b65770f4bea3e2486e37ad6",
-                )),
-                1 => Some((
-                    "145c5b0a512b3c6fa6cd2be8face0748e6df75b9",
-                    "5670825c1c8c446bf1adca2492a35589",
-                    "d531b194233f70e76d72e4d5b656099328ae95634401bbb26ae71904b26b65a6",
-                )),
-                50 => Some((
-                    "baf820fd38668e73e6b783ac68870da1cc2fa0cb",
-                    "e728044dc5c658c7059f6cb9619a4d9f",
-                    "0ceaabe1dd9fd32184163dcf130543ec24c58f4aa5c3a718a782e01cfa2305fb",
-                )),
-                _ => None,
-            };
-            if let Some((digest, start, sum)) = expected {
+            if let Some([digest, start, sum]) = published(number) {
                 assert_eq!(tag.as_bytes(), unhex(digest));
                 assert_eq!(cell[..16], unhex(start));
                 assert_eq!(kdf::sha256(&[&cell])[..], unhex(sum));
