@@ -2,7 +2,7 @@
 //!
 //! Two forms: one Ed25519 key speaks for another (or for the hash of a TLS certificate),
 //! and an RSA identity speaks for an Ed25519 one. Not X.509 (`x509`) and not the
-//! authorities' text certificates (`directory/certs.rs`). Called by `link/handshake.rs`
+//! authorities' text certificates (`directory/certs.rs`). Called by `link/identity.rs`
 //! and `onion/descriptor.rs`; issued by the lab's relays and our own services.
 //! Spec: cert-spec.
 
@@ -28,6 +28,8 @@ pub enum Error {
     UnknownCriticalExtension,
     /// It should say which key signed it, and does not.
     SignerMissing,
+    /// It says twice which key signed it.
+    SignerTwice,
     /// It was signed by another key than the one that must sign it.
     WrongSigner,
     /// Its signature does not fit.
@@ -194,7 +196,7 @@ impl<'a> Parsed<'a> {
     }
 }
 
-/// The key that the certificate says it was signed with. The first such extension counts.
+/// The key that the certificate says it was signed with. C tor: it may say so once.
 fn parse_extensions(reader: &mut Reader<'_>) -> Result<Option<Ed25519Id>, Error> {
     let mut signer = None;
     for _ in 0..reader.u8()? {
@@ -203,7 +205,9 @@ fn parse_extensions(reader: &mut Reader<'_>) -> Result<Option<Ed25519Id>, Error>
         let body = reader.take(usize::from(length))?;
         if kind == EXTENSION_SIGNED_WITH {
             let key = Ed25519Id(body.try_into().map_err(|_| Error::Malformed)?);
-            signer = signer.or(Some(key));
+            if signer.replace(key).is_some() {
+                return Err(Error::SignerTwice);
+            }
         } else if flags & AFFECTS_VALIDATION != 0 {
             return Err(Error::UnknownCriticalExtension);
         }

@@ -70,6 +70,8 @@ fn published_cross_certificate() {
         assert_eq!(check_cross_certificate(&changed, &identity, THEN), Err(expected), "byte {byte}");
         assert_eq!(check_cross_certificate(&bytes[..byte], &identity, THEN), Err(Error::Malformed));
     }
+    let longer = [&bytes[..], &[0]].concat();
+    assert_eq!(check_cross_certificate(&longer, &identity, THEN), Err(Error::Malformed));
     let other = rsa::KeyPair::random(&mut Seeded(1), 1024).unwrap().public();
     assert_eq!(check_cross_certificate(&bytes, &other, THEN), Err(Error::WrongSignature));
 }
@@ -99,6 +101,32 @@ fn each_field_has_its_own_refusal() {
         assert_eq!(check(&good[..n], Kind::Signing, THEN), Error::Malformed);
     }
     assert_eq!(check(&[&good[..], &[0]].concat(), Kind::Signing, THEN), Error::Malformed);
+}
+
+/// C tor 0.4.9.11, feature/nodelist/torcert.c, `tor_cert_parse`.
+#[test]
+fn the_signer_is_named_once() {
+    let signer = ed25519::KeyPair::from_seed(&Secret::new([1; 32]));
+    let expires = Wall::from_secs(1_700_000_000);
+    let once = issue(Kind::Signing, &[2; 32], expires, &signer, true);
+    // Up to the number of extensions; the extension.
+    let (head, named) = (&once[..39], &once[40..76]);
+    let other = [&named[..4], &[3; 32]].concat();
+    for (extensions, expected) in [
+        (vec![named], Ok(signer.public())),
+        (vec![named, named], Err(Error::SignerTwice)),
+        (vec![named, &other[..]], Err(Error::SignerTwice)),
+        (vec![&other[..], named], Err(Error::SignerTwice)),
+    ] {
+        let count = u8::try_from(extensions.len()).unwrap();
+        let mut bytes = [head, &[count], &extensions.concat()].concat();
+        let signature = signer.sign(&bytes);
+        bytes.extend_from_slice(&signature);
+        for wanted in [Signer::Named, Signer::Known(signer.public()), Signer::KnownAndNamed(signer.public())] {
+            let checked = Certificate::check(&bytes, Kind::Signing, wanted, Wall::from_secs(0));
+            assert_eq!(checked.map(|certificate| certificate.signer()), expected);
+        }
+    }
 }
 
 #[test]
