@@ -3,7 +3,7 @@
 //!
 //! Not a validator: no names, no chains, no extensions, no signatures. A relay's
 //! certificate is bound to its identity by the CERTS cell, never by an authority. Reading
-//! allocates nothing. Called by `tls/` (the leaf's key), by `link/handshake.rs` (the RSA
+//! allocates nothing. Called by `tls/` (the leaf's key), by `link/identity.rs` (the RSA
 //! identity) and, for writing, by the lab. Spec: tor-spec, "Negotiating and initializing
 //! channels"; cert-spec, "RSA identity certificates"; RFC 5280, section 4.1; X.690.
 
@@ -489,6 +489,16 @@ pub(super) mod tests {
             }
             let mut longer = der.clone();
             longer.push(0);
+            assert_eq!(Certificate::parse(&longer), Err(Error::TrailingBytes));
+        }
+    }
+
+    #[test]
+    fn nothing_follows_the_signature() {
+        for der in [identity(), from_hex(C_TOR).unwrap()] {
+            let contents = element(&mut Reader::new(&der), SEQUENCE).unwrap();
+            assert!(Certificate::parse(&write(SEQUENCE, &[contents])).is_ok());
+            let longer = write(SEQUENCE, &[contents, &write(INTEGER, &[&[1]])]);
             assert_eq!(Certificate::parse(&longer), Err(Error::TrailingBytes));
         }
     }
