@@ -38,6 +38,8 @@ impl PublicKey {
     pub fn from_der(der: &[u8]) -> Result<Self, Error> {
         let key = RsaPublicKey::from_pkcs1_der(der).map_err(|_| Error::BadRsaKey)?;
         let key = PublicKey(key);
+        // The library of today refuses short keys and second encodings too. The tests hold the
+        // outcome, whoever brings it about.
         let sound = key.bits() >= RELAY_IDENTITY_BITS
             && key.bits() <= MAX_BITS
             && key.0.e() == &BoxedUint::from(EXPONENT)
@@ -129,6 +131,7 @@ impl TryCryptoRng for Rng<'_> {}
 mod tests {
     use super::*;
     use crate::base::random::Seeded;
+    use crate::base::text;
     use crate::crypto::tests::unhex;
 
     /// Arti 2.7, tor-cert, `tests/testvec_certs.rs`: a relay of a test network.
@@ -154,6 +157,85 @@ mod tests {
         let mut other_exponent = der.clone();
         *other_exponent.last_mut().unwrap() = 3;
         assert_eq!(PublicKey::from_der(&other_exponent).err(), Some(Error::BadRsaKey));
+    }
+
+    /// A key of `bits` bits that nobody has the other half of.
+    fn key_of(bits: usize, length_bytes: impl Fn(usize) -> Vec<u8>) -> Vec<u8> {
+        let mut modulus = vec![0xA5; bits.div_ceil(8)];
+        modulus[0] = 1 << ((bits - 1) % 8);
+        if modulus[0] >= 0x80 {
+            modulus.insert(0, 0);
+        }
+        let element = |tag: u8, contents: &[u8]| [&[tag], &length_bytes(contents.len())[..], contents].concat();
+        element(0x30, &[element(0x02, &modulus), element(0x02, &[1, 0, 1])].concat())
+    }
+
+    /// DER's one way to write a length below 65,536.
+    fn shortest(length: usize) -> Vec<u8> {
+        let bytes = u16::try_from(length).unwrap().to_be_bytes();
+        match length {
+            0..0x80 => vec![bytes[1]],
+            0x80..0x100 => vec![0x81, bytes[1]],
+            _ => vec![0x82, bytes[0], bytes[1]],
+        }
+    }
+
+    #[test]
+    fn a_key_has_1024_to_4096_bits() {
+        for (bits, sound) in [(1016, false), (1023, false), (1024, true), (4096, true), (4097, false), (8192, false)] {
+            let key = PublicKey::from_der(&key_of(bits, shortest));
+            assert_eq!(key.is_ok_and(|key| usize::try_from(key.bits()) == Ok(bits)), sound, "{bits}");
+        }
+    }
+
+    /// BER has many ways to write one number, and each would be another identity.
+    #[test]
+    fn a_key_is_written_in_one_way() {
+        let long = |length: usize| [&[0x83, 0], &u16::try_from(length).unwrap().to_be_bytes()[..]].concat();
+        let long_if_short = |length: usize| if length < 0x80 { vec![0x81, 3] } else { shortest(length) };
+        for other in [key_of(1024, long), key_of(1024, long_if_short)] {
+            assert_eq!(PublicKey::from_der(&other).err(), Some(Error::BadRsaKey));
+        }
+        // A zero in front of the exponent, or of the modulus; a negative modulus.
+        let der = unhex(IDENTITY);
+        let (head, exponent) = der.split_at(der.len() - 5);
+        let padded = [&[0x30, 0x81, 0x8A], &head[3..], &[2, 4, 0], &exponent[2..]].concat();
+        assert_eq!(PublicKey::from_der(&padded).err(), Some(Error::BadRsaKey));
+        assert_eq!(head[..7], [0x30, 0x81, 0x89, 2, 0x81, 0x81, 0]);
+        let padded = [&[0x30, 0x81, 0x8A, 2, 0x81, 0x82, 0, 0], &der[7..]].concat();
+        assert_eq!(PublicKey::from_der(&padded).err(), Some(Error::BadRsaKey));
+        let negative = [&[0x30, 0x81, 0x88, 2, 0x81, 0x80], &der[7..]].concat();
+        assert_eq!(PublicKey::from_der(&negative).err(), Some(Error::BadRsaKey));
+    }
+
+    /// Arti 2.7, tor-netdoc, `testdata/authcert1.txt`: of an authority of the real network in
+    /// 2020, with an identity of 3072 bits and a signing key of 2048.
+    /// Spec: dir-spec, "Creating key certificates".
+    #[test]
+    fn published_authority_certificate() {
+        const TEXT: &str = include_str!("rsa/authority_certificate.txt");
+        let object = |keyword: &str| {
+            let (_, rest) = TEXT.split_once(&format!("\n{keyword}\n-----BEGIN ")).unwrap();
+            let (_, body) = rest.split_once('\n').unwrap();
+            let (body, _) = body.split_once("-----END").unwrap();
+            text::from_base64(&body.split_whitespace().collect::<String>()).unwrap()
+        };
+        let identity = PublicKey::from_der(&object("dir-identity-key")).unwrap();
+        let signing = PublicKey::from_der(&object("dir-signing-key")).unwrap();
+        assert_eq!((identity.bits(), signing.bits()), (3072, 2048));
+        assert!(TEXT.contains(&format!("\nfingerprint {}\n", text::hex(&identity.id().0))));
+
+        // The signing key accepts the identity; the identity signs all up to its signature.
+        let cross = object("dir-key-crosscert");
+        assert_eq!(signing.verify(&identity.id().0, &cross), Ok(()));
+        assert_eq!(signing.verify(&signing.id().0, &cross), Err(Error::WrongSignature));
+        assert_eq!(identity.verify(&identity.id().0, &cross), Err(Error::WrongSignature));
+        let end = TEXT.find("-----BEGIN SIGNATURE").unwrap();
+        let digest = kdf::sha1(&[&TEXT.as_bytes()[..end]]);
+        let certification = object("dir-key-certification");
+        assert_eq!(identity.verify(&digest, &certification), Ok(()));
+        let digest = kdf::sha1(&[&TEXT.as_bytes()[1..end]]);
+        assert_eq!(identity.verify(&digest, &certification), Err(Error::WrongSignature));
     }
 
     #[test]
