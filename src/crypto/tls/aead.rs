@@ -311,4 +311,37 @@ mod tests {
         assert_eq!(opened.typ, ContentType::ApplicationData);
         assert_eq!(opened.payload, (0..50).collect::<Vec<u8>>());
     }
+
+    /// RFC 5246, section 6.2.1, and RFC 8446, section 5.4: at most 2^14 bytes of text.
+    #[test]
+    fn a_record_holds_16_384_bytes_and_no_more() {
+        fn opens<C: Cipher>(algorithm: &Algorithm<C>, length: usize) -> [Result<usize, Error>; 2] {
+            let cipher = || C::new_from_slice(&vec![1; C::key_size()]).unwrap();
+            let text = vec![7; length];
+            let message = || OutboundPlainMessage {
+                typ: ContentType::ApplicationData,
+                version: ProtocolVersion::TLSv1_2,
+                payload: text[..].into(),
+            };
+            let mut old = Records12 { cipher: cipher(), iv: [2; NONCE_LEN], nonce12: algorithm.nonce12 };
+            let mut new = Records13 { cipher: cipher(), iv: Iv::from([2; NONCE_LEN]) };
+            let reopen = |sealed: OutboundOpaqueMessage, by: &mut dyn MessageDecrypter| {
+                let mut payload = sealed.payload.as_ref().to_vec();
+                let record = InboundOpaqueMessage::new(sealed.typ, sealed.version, &mut payload);
+                by.decrypt(record, 0).map(|opened| opened.payload.len())
+            };
+            let sealed = [old.encrypt(message(), 0).unwrap(), new.encrypt(message(), 0).unwrap()];
+            let [by_old, by_new] = sealed;
+            [reopen(by_old, &mut old), reopen(by_new, &mut new)]
+        }
+        for length in [0, 1, 16_383, 16_384] {
+            assert_eq!(opens(&AES_128_GCM, length), [Ok(length), Ok(length)]);
+            assert_eq!(opens(&CHACHA20_POLY1305, length), [Ok(length), Ok(length)]);
+        }
+        for length in [16_385, 17_000] {
+            let refused = [Err(Error::PeerSentOversizedRecord), Err(Error::PeerSentOversizedRecord)];
+            assert_eq!(opens(&AES_128_GCM, length), refused);
+            assert_eq!(opens(&CHACHA20_POLY1305, length), refused);
+        }
+    }
 }

@@ -293,6 +293,23 @@ fn a_server_without_the_certificates_key_is_refused() {
     }
 }
 
+/// In TLS 1.2 the client has seen the certificate, and a signature by it, while the server
+/// has yet to prove that both heard the same handshake.
+#[test]
+fn a_leaf_is_shown_only_after_the_handshake() {
+    let ours = leaf(16);
+    for provider in providers() {
+        let mut client = client_of(provider, SUITES[3], NamedGroup::X25519);
+        let mut server = server_of(provider, &ours.certificate, key_of(provider, &ours));
+        carry(&mut client, &mut server).unwrap();
+        carry(&mut server, &mut client).unwrap();
+        assert!(client.is_handshaking() && client.peer_certificates().is_some());
+        assert_eq!(peer_leaf(&client), None);
+        handshake(&mut client, &mut server).unwrap();
+        assert_eq!(peer_leaf(&client), Some(&ours.certificate[..]));
+    }
+}
+
 fn each_provider_with(suites: &[CipherSuite]) -> Vec<(Provider, CipherSuite)> {
     providers().into_iter().flat_map(|provider| suites.iter().map(move |suite| (provider, *suite))).collect()
 }
