@@ -89,4 +89,17 @@ mod tests {
             assert_eq!(Client { x: x.clone() }.finish(&changed).err(), Some(Error::WrongAuthenticator));
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_two_ends_agree(seed: u64) {
+            let mut entropy = Seeded(seed);
+            let (client, message) = Client::start(&mut entropy);
+            let (reply, relay_keys) = respond(&mut entropy, &message).unwrap();
+            let (mut ours, mut theirs) = ([0; 92], [0; 92]);
+            client.finish(&reply).unwrap().read(&mut ours).unwrap();
+            relay_keys.read(&mut theirs).unwrap();
+            proptest::prop_assert_eq!(ours, theirs);
+        }
+    }
 }

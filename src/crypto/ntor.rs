@@ -209,4 +209,19 @@ mod tests {
         message[ONIONSKIN_LEN - KEY_LEN..].fill(0);
         assert_eq!(respond(&mut entropy, relay.id, &[&b], &message).err(), Some(Error::ZeroSharedSecret));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_two_ends_agree(seed: u64, id: [u8; 20]) {
+            let mut entropy = Seeded(seed);
+            let b = KeyPair::random(&mut entropy);
+            let relay = RelayKey { id: RsaId(id), onion_key: b.public };
+            let (client, message) = Client::start(&mut entropy, relay).unwrap();
+            let (reply, relay_keys) = respond(&mut entropy, relay.id, &[&b], &message).unwrap();
+            let (mut ours, mut theirs) = ([0; 180], [0; 180]);
+            client.finish(&reply).unwrap().read(&mut ours).unwrap();
+            relay_keys.read(&mut theirs).unwrap();
+            proptest::prop_assert_eq!(ours, theirs);
+        }
+    }
 }

@@ -407,4 +407,28 @@ mod tests {
         let started = Client::start(&mut Seeded(1), relay, b"", CIRCUIT_EXTEND);
         assert_eq!(started.map(|_| ()).err(), Some(Error::ZeroSharedSecret));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_two_ends_agree_and_read_each_other(
+            seed: u64,
+            ask in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
+            answer in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
+        ) {
+            let mut entropy = Seeded(seed);
+            let b = KeyPair::random(&mut entropy);
+            let relay = RelayKey { id: Ed25519Id(crate::base::random::array(&mut entropy)), onion_key: b.public };
+            let (client, onionskin) = Client::start(&mut entropy, relay, &ask, CIRCUIT_EXTEND).unwrap();
+            proptest::prop_assert_eq!(onionskin.len(), ONIONSKIN_OVERHEAD + ask.len());
+            let (responder, asked) = Relay::receive(relay.id, &[&b], &onionskin, CIRCUIT_EXTEND).unwrap();
+            let (reply, relay_keys) = responder.respond(&mut entropy, &answer).unwrap();
+            proptest::prop_assert_eq!(reply.len(), REPLY_OVERHEAD + answer.len());
+            let (answered, client_keys) = client.finish(&reply).unwrap();
+            proptest::prop_assert_eq!((asked, answered), (ask, answer));
+            let (mut ours, mut theirs) = ([0; 180], [0; 180]);
+            client_keys.read(&mut ours).unwrap();
+            relay_keys.read(&mut theirs).unwrap();
+            proptest::prop_assert_eq!(ours, theirs);
+        }
+    }
 }
