@@ -189,31 +189,34 @@ impl<E: Et> State<E> {
 
     /// PRF(S, nonce, 1).
     fn next_keys(&mut self, nonce: &Block) -> Secret<KEYS_LEN> {
-        let mut keys = Secret::zero();
-        self.key_stream::<{ KEYS_LEN / TAG_LEN }>(nonce, UPDATE_OFFSET, keys.expose_mut());
+        let mut keys = Secret::<KEYS_LEN>::zero();
+        // Made where they stay, so that no copy of them has to be wiped.
+        let (blocks, _) = keys.expose_mut().as_chunks_mut();
+        self.key_stream(nonce, UPDATE_OFFSET, Array::cast_slice_from_core_mut(blocks));
         keys
     }
 
     /// Adds PRF(S, tag, 0) to the right part.
     fn prf_xor(&mut self, tag: &Block, right: &mut [u8; RIGHT_LEN]) {
-        self.key_stream::<RIGHT_BLOCKS>(tag, 0, right);
+        let mut blocks = [Array::default(); RIGHT_BLOCKS];
+        self.key_stream(tag, 0, &mut blocks);
+        xor(right, Array::cast_slice_to_core(&blocks).as_flattened());
     }
 
-    /// Adds `N` blocks of the key stream for `tag`, from block `offset` on, to `data`.
+    /// Fills `blocks` with the key stream for `tag`, from block `offset` on.
     ///
     /// The counter starts at a hash of the tag whose low six bits are cleared: enough for
     /// all the blocks there are, so that counting never carries out of the last byte.
-    fn key_stream<const N: usize>(&mut self, tag: &Block, offset: u8, data: &mut [u8]) {
+    fn key_stream(&mut self, tag: &Block, offset: u8, blocks: &mut [Array<u8, U16>]) {
         self.prf_hash.reset();
         self.prf_hash.update(&[(*tag).into()]);
         let mut start: Block = self.prf_hash.clone().finalize().into();
         start[TAG_LEN - 1] &= !0x3F;
-        let mut blocks = [Array::from(start); N];
         for (block, number) in blocks.iter_mut().zip(offset..) {
+            *block = Array::from(start);
             block[TAG_LEN - 1] |= number;
         }
-        self.prf_cipher.encrypt_blocks(&mut blocks);
-        xor(data, Array::cast_slice_to_core(&blocks).as_flattened());
+        self.prf_cipher.encrypt_blocks(blocks);
     }
 
     /// The mask of ET: it depends on everything but the left part.
