@@ -7,6 +7,7 @@
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use curve25519_dalek::scalar::{Scalar, clamp_integer};
 use sha2::{Digest, Sha512};
+use zeroize::Zeroizing;
 
 use super::ed25519::{EXPANDED_LEN, KeyPair};
 use super::hs_ntor::Subcredential;
@@ -66,10 +67,11 @@ impl BlindingFactor {
     /// a′ ‖ RH′.
     fn expanded(&self, identity: &KeyPair) -> Secret<EXPANDED_LEN> {
         let mut expanded = Secret::zero();
-        let scalar = identity.scalar() * self.scalar();
+        let scalar = Zeroizing::new(identity.scalar() * self.scalar());
         expanded.expose_mut()[..32].copy_from_slice(scalar.as_bytes());
         let prefix = Sha512::new().chain_update(PREFIX_STRING).chain_update(identity.hash_prefix()).finalize();
-        expanded.expose_mut()[32..].copy_from_slice(&prefix[..32]);
+        let prefix = Secret::<64>::new(prefix.into());
+        expanded.expose_mut()[32..].copy_from_slice(&prefix.expose()[..32]);
         expanded
     }
 }

@@ -10,6 +10,7 @@ use curve25519_dalek::scalar::{Scalar, clamp_integer};
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest, Sha512};
+use zeroize::Zeroizing;
 
 use super::x25519::PublicKey as X25519PublicKey;
 use super::{Error, Secret};
@@ -41,18 +42,20 @@ impl KeyPair {
 
     /// The pair of an expanded secret whose scalar is clamped, as key files hold it.
     pub fn from_clamped(expanded: &Secret<EXPANDED_LEN>) -> Self {
-        let (scalar, _) = halves(expanded);
-        KeyPair::from_parts(Scalar::from_bytes_mod_order(clamp_integer(scalar)), expanded)
+        let (scalar, hash_prefix) = halves(expanded);
+        let clamped = Zeroizing::new(clamp_integer(*scalar));
+        KeyPair::from_parts(&clamped, hash_prefix)
     }
 
     /// The pair of an expanded secret whose scalar is used as it is: a blinded one.
     pub fn from_unclamped(expanded: &Secret<EXPANDED_LEN>) -> Self {
-        let (scalar, _) = halves(expanded);
-        KeyPair::from_parts(Scalar::from_bytes_mod_order(scalar), expanded)
+        let (scalar, hash_prefix) = halves(expanded);
+        KeyPair::from_parts(scalar, hash_prefix)
     }
 
-    fn from_parts(scalar: Scalar, expanded: &Secret<EXPANDED_LEN>) -> Self {
-        let secret = ExpandedSecretKey { scalar, hash_prefix: halves(expanded).1 };
+    fn from_parts(scalar: &[u8; 32], hash_prefix: &[u8; 32]) -> Self {
+        let scalar = Scalar::from_bytes_mod_order(*scalar);
+        let secret = ExpandedSecretKey { scalar, hash_prefix: *hash_prefix };
         let public = VerifyingKey::from(&secret);
         KeyPair { secret, public }
     }
@@ -76,11 +79,10 @@ impl KeyPair {
     }
 }
 
-fn halves(expanded: &Secret<EXPANDED_LEN>) -> ([u8; 32], [u8; 32]) {
-    let (mut scalar, mut prefix) = ([0; 32], [0; 32]);
-    scalar.copy_from_slice(&expanded.expose()[..32]);
-    prefix.copy_from_slice(&expanded.expose()[32..]);
-    (scalar, prefix)
+/// a and RH, where they lie: a copy would have to be wiped.
+fn halves(expanded: &Secret<EXPANDED_LEN>) -> (&[u8; 32], &[u8; 32]) {
+    let (scalar, hash_prefix) = expanded.expose().split_first_chunk().expect("32 of 64 bytes");
+    (scalar, hash_prefix.try_into().expect("the other 32"))
 }
 
 /// Checks a signature.
