@@ -201,6 +201,15 @@ fn fits(suite: CipherSuite, kind: KeyKind) -> bool {
     }
 }
 
+/// Not AES-GCM, whose hash keys are not wiped: Cargo.toml says why.
+#[test]
+fn whatever_holds_a_key_of_tls_wipes_itself() {
+    use crate::crypto::tests::wipes;
+    wipes::<p256::ecdh::EphemeralSecret>();
+    wipes::<ecdsa::SigningKey>();
+    wipes::<chacha20poly1305::ChaCha20Poly1305>();
+}
+
 #[test]
 fn every_pair_of_providers_connects_with_every_suite_group_and_key() {
     let ours = leaf(1);
