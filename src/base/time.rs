@@ -2,7 +2,8 @@
 //!
 //! Reads no clock and waits for nothing. Monotonic time (timers, round trips) and wall
 //! time (certificates, consensuses) are different types, so that a stepped wall clock can
-//! never fire a timer. Called by every machine.
+//! never fire a timer. Called by every machine. Spec: dir-spec, "Document meta-format",
+//! for how a date is written.
 
 use core::fmt;
 use core::ops::{Add, Sub};
@@ -77,8 +78,8 @@ impl fmt::Display for Wall {
     }
 }
 
-/// Year, month and day, `days` after 1970-01-01.
-fn civil(days: u64) -> (u64, u64, u64) {
+/// Year, month and day, `days` after 1970-01-01. The inverse is [`days_since_epoch`].
+pub fn civil(days: u64) -> (u64, u64, u64) {
     // Counted in eras of 400 years from the first of March of year 0, so that a leap day is
     // the last day of its year.
     let days = days + 719_468;
@@ -89,6 +90,32 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+/// How many days after 1970-01-01 a date is, 0 if it is before; `None` if there is no such
+/// date.
+pub fn days_since_epoch(year: u64, month: u64, day: u64) -> Option<u64> {
+    if !(1..=12).contains(&month) || !(1..=days_in_month(year, month)).contains(&day) {
+        return None;
+    }
+    let before_month: u64 = (1..month).map(|month| days_in_month(year, month)).sum();
+    Some((days_before_year(year) + before_month + day - 1).saturating_sub(days_before_year(1970)))
+}
+
+fn days_in_month(year: u64, month: u64) -> u64 {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days from the first day of year 0 to the first day of `year`, which has four digits.
+fn days_before_year(year: u64) -> u64 {
+    let past = year.saturating_sub(1);
+    year * 365 + past / 4 - past / 100 + past / 400
 }
 
 impl Add<Duration> for Tick {
@@ -147,6 +174,21 @@ mod tests {
             (253_402_300_799, "9999-12-31 23:59:59"),
         ] {
             assert_eq!(Wall::from_secs(secs).to_string(), date);
+        }
+    }
+
+    #[test]
+    fn dates_and_days_agree_to_the_end_of_year_9999() {
+        for days in 0..2_932_897 {
+            let (year, month, day) = civil(days);
+            assert_eq!(days_since_epoch(year, month, day), Some(days));
+        }
+        assert_eq!(civil(2_932_896), (9999, 12, 31));
+        assert_eq!(days_since_epoch(1969, 12, 31), Some(0));
+        for (year, month, day) in
+            [(2023, 2, 29), (2100, 2, 29), (2024, 4, 31), (2024, 0, 1), (2024, 13, 1), (2024, 1, 0)]
+        {
+            assert_eq!(days_since_epoch(year, month, day), None);
         }
     }
 

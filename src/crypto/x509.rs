@@ -9,7 +9,7 @@
 
 use crate::base::codec::{self, Reader};
 use crate::base::error::{Blame, Scope};
-use crate::base::time::Wall;
+use crate::base::time::{Wall, civil, days_since_epoch};
 
 /// Why bytes are not a certificate, or not one of the wanted kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,19 +282,17 @@ fn date(reader: &mut Reader<'_>) -> Result<Wall, Error> {
         year if year >= 50 => 1900 + year,
         year => 2000 + year,
     };
-    let month = in_range(two_digits(&mut text)?, 1, 12)?;
-    let day = in_range(two_digits(&mut text)?, 1, days_in_month(year, month))?;
-    let hour = in_range(two_digits(&mut text)?, 0, 23)?;
-    let minute = in_range(two_digits(&mut text)?, 0, 59)?;
-    let second = in_range(two_digits(&mut text)?, 0, 59)?;
+    let (month, day) = (two_digits(&mut text)?, two_digits(&mut text)?);
+    let days = days_since_epoch(year, month, day).ok_or(Error::BadDate)?;
+    let hour = at_most(two_digits(&mut text)?, 23)?;
+    let minute = at_most(two_digits(&mut text)?, 59)?;
+    let second = at_most(two_digits(&mut text)?, 59)?;
     if text.rest() != b"Z" {
         return Err(Error::BadDate);
     }
     if year < 1970 {
         return Ok(Wall::from_secs(0));
     }
-    let days = days_before_year(year) - days_before_year(1970);
-    let days = days + (1..month).map(|month| days_in_month(year, month)).sum::<u64>() + day - 1;
     Ok(Wall::from_secs(((days * 24 + hour) * 60 + minute) * 60 + second))
 }
 
@@ -305,27 +303,8 @@ fn two_digits(text: &mut Reader<'_>) -> Result<u64, Error> {
     }
 }
 
-fn in_range(value: u64, least: u64, most: u64) -> Result<u64, Error> {
-    if (least..=most).contains(&value) { Ok(value) } else { Err(Error::BadDate) }
-}
-
-fn is_leap(year: u64) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-}
-
-fn days_in_month(year: u64, month: u64) -> u64 {
-    match month {
-        2 if is_leap(year) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days from the first day of year 0 to the first day of `year`.
-fn days_before_year(year: u64) -> u64 {
-    let past = year.saturating_sub(1);
-    year * 365 + past / 4 - past / 100 + past / 400
+fn at_most(value: u64, most: u64) -> Result<u64, Error> {
+    if value <= most { Ok(value) } else { Err(Error::BadDate) }
 }
 
 /// One element of the concatenated `parts`.
@@ -363,18 +342,9 @@ fn write_common_name(name: &str) -> Vec<u8> {
 
 fn write_date(date: Wall) -> Vec<u8> {
     let (days, in_day) = (date.as_secs() / 86_400, date.as_secs() % 86_400);
-    let mut year = 1970 + days / 366;
-    while days_before_year(year + 1) - days_before_year(1970) <= days {
-        year += 1;
-    }
-    let mut day = days - (days_before_year(year) - days_before_year(1970));
-    let mut month = 1;
-    while day >= days_in_month(year, month) {
-        day -= days_in_month(year, month);
-        month += 1;
-    }
+    let (year, month, day) = civil(days);
     let (hour, minute, second) = (in_day / 3600, in_day / 60 % 60, in_day % 60);
-    let rest = format!("{month:02}{:02}{hour:02}{minute:02}{second:02}Z", day + 1);
+    let rest = format!("{month:02}{day:02}{hour:02}{minute:02}{second:02}Z");
     if year < 2050 {
         return write(UTC_TIME, &[format!("{:02}", year % 100).as_bytes(), rest.as_bytes()]);
     }
