@@ -37,6 +37,12 @@ pub fn from_hex(text: &str) -> Result<Vec<u8>, Error> {
     })
 }
 
+/// The bytes that `text` spells in hex, with blanks, as vectors are written.
+#[cfg(test)]
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
+    from_hex(&text.split_whitespace().collect::<String>()).unwrap()
+}
+
 /// Lower-case base32 without padding.
 pub fn base32(bytes: &[u8]) -> String {
     encode(bytes, BASE32.as_slice(), 5)

@@ -173,15 +173,9 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::base::text;
+    pub(crate) use crate::base::text::unhex;
 
-    /// Hex with blanks, as vectors are written.
-    pub(crate) fn unhex(text: &str) -> Vec<u8> {
-        let bare: String = text.split_whitespace().collect();
-        text::from_hex(&bare).unwrap()
-    }
-
-    /// The same, of a known length.
+    /// [`unhex`], of a known length.
     pub(crate) fn unhex_array<const N: usize>(text: &str) -> [u8; N] {
         unhex(text).try_into().unwrap()
     }

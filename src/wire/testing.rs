@@ -35,12 +35,8 @@ macro_rules! assert_reparses {
 }
 pub(in crate::wire) use assert_reparses;
 
-/// The bytes that `text` spells in hex; white space does not count.
 #[cfg(test)]
-pub fn unhex(text: &str) -> Vec<u8> {
-    let digits: String = text.split_whitespace().collect();
-    crate::base::text::from_hex(&digits).unwrap()
-}
+pub(crate) use crate::base::text::unhex;
 
 /// Asserts that `bytes` parse, and that no shorter prefix of them does.
 #[cfg(test)]
