@@ -113,7 +113,8 @@ impl DesiredUx {
 /// CONFLUX_LINK and CONFLUX_LINKED: this circuit is a leg of that set.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ConfluxLink {
-    /// What names the set; compared in constant time, and not printed.
+    /// What names the set, and a secret: whoever looks a set up by it compares with
+    /// `crypto::same`, in constant time. Equality of messages is for tests. Not printed.
     pub nonce: [u8; 32],
     /// The highest sequence number sent on any leg.
     pub last_seqno_sent: u64,

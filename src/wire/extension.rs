@@ -196,6 +196,11 @@ mod tests {
         let data = Extensions::parse(&bytes).unwrap().get(CC_RESPONSE).unwrap();
         assert_eq!(CcResponse::parse(data), Ok(CcResponse { sendme_inc: 31 }));
         assert_eq!(CcResponse::parse(&[]), Err(Error::ExtensionWrongLength));
+        assert_eq!(CcResponse::parse(&[31, 0, 7]), Ok(CcResponse { sendme_inc: 31 }));
+        assert_each_prefix_is_truncated(&bytes, |bytes| Extensions::parse(bytes).map(drop));
+        for sendme_inc in 0..=u8::MAX {
+            assert_reads_back!(CcResponse, CcResponse { sendme_inc });
+        }
     }
 
     #[test]
@@ -229,6 +234,11 @@ mod tests {
         assert_eq!(Subprotocols::parse(&[2, 6, 3]), Err(Error::ExtensionWrongLength));
         let list = Subprotocols::parse(&[2, 5, 2, 6, 77, 0]).unwrap();
         assert_eq!(list.iter().last(), Some((None, 0)));
+        // Cut between two pairs, a shorter list; cut inside one, none.
+        for n in 0..6 {
+            let cut = Subprotocols::parse(&[2, 5, 2, 6, 77, 0][..n]).map(|list| list.iter().count());
+            assert_eq!(cut, if n % 2 == 0 { Ok(n / 2) } else { Err(Error::ExtensionWrongLength) });
+        }
         assert_reads_back!(Subprotocols, Subprotocols::CGO);
     }
 

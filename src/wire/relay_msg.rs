@@ -286,22 +286,33 @@ impl core::fmt::Debug for Resolved<'_> {
     }
 }
 
-/// What proves that the sender of a SENDME saw the data it acknowledges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendmeTag {
+/// What a SENDME claims to prove that its sender saw the data: to be held, by
+/// `crypto::SendmeTag::matches` and in constant time, against the tag that was sent.
+/// Equality here is for tests. Not printed, so that no log holds a proof.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ClaimedTag {
     /// Of tor1 and of onion-service circuits: the front of a running digest.
     Tor1([u8; 20]),
     /// Of Counter Galois Onion: the tag of a cell.
     Cgo([u8; 16]),
 }
 
-impl SendmeTag {
+impl ClaimedTag {
     /// Its bytes, to be compared in constant time.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
-            SendmeTag::Tor1(tag) => tag,
-            SendmeTag::Cgo(tag) => tag,
+            ClaimedTag::Tor1(tag) => tag,
+            ClaimedTag::Cgo(tag) => tag,
         }
+    }
+}
+
+impl core::fmt::Debug for ClaimedTag {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            ClaimedTag::Tor1(_) => "Tor1",
+            ClaimedTag::Cgo(_) => "Cgo",
+        })
     }
 }
 
@@ -311,7 +322,7 @@ pub enum Sendme {
     /// Without proof: all there is for streams, too old for circuits. Written as nothing.
     V0,
     /// With proof.
-    V1(SendmeTag),
+    V1(ClaimedTag),
 }
 
 impl Sendme {
@@ -324,8 +335,8 @@ impl Sendme {
             Ok(_) => return Err(Error::SendmeVersionUnknown),
         }
         let tag = reader.u16_prefixed()?;
-        let tor1 = tag.try_into().map(SendmeTag::Tor1);
-        let tag = tor1.or_else(|_| tag.try_into().map(SendmeTag::Cgo));
+        let tor1 = tag.try_into().map(ClaimedTag::Tor1);
+        let tag = tor1.or_else(|_| tag.try_into().map(ClaimedTag::Cgo));
         tag.map(Sendme::V1).map_err(|_| Error::SendmeTagWrongLength)
     }
 

@@ -17,7 +17,11 @@ fn versions() {
     assert_eq!(versions.highest_common(&[4, 5, 6]), Some(5));
     assert_eq!(versions.highest_common(&[1, 2]), None);
     assert_eq!(encoded(|out| versions.encode(out)), bytes);
-    assert_eq!(Versions::parse(&bytes[..5]), Err(Error::VersionsOddLength));
+    // Cut between two versions, a shorter list; cut inside one, none.
+    for n in 0..bytes.len() {
+        let cut = Versions::parse(&bytes[..n]).map(|versions| versions.iter().count());
+        assert_eq!(cut, if n % 2 == 0 { Ok(n / 2) } else { Err(Error::VersionsOddLength) });
+    }
     assert_eq!(Versions::parse(&[]).unwrap().highest_common(&[4, 5]), None);
 }
 

@@ -271,14 +271,15 @@ fn an_answer_is_as_long_as_its_type_says() {
 #[test]
 fn sendme_vectors() {
     let tag: [u8; 20] = unhex("F01234989823478bcdefabcdef01234567890123").try_into().unwrap();
-    let tor1 = Sendme::V1(SendmeTag::Tor1(tag));
+    let tor1 = Sendme::V1(ClaimedTag::Tor1(tag));
+    assert_eq!(format!("{tor1:?}"), "V1(Tor1)", "the tag is not printed");
     let bytes = unhex("01 0014 F01234989823478bcdefabcdef01234567890123");
     assert_eq!(Sendme::parse(&bytes), Ok(tor1));
     assert_eq!(encoded(|out| tor1.encode(out)), bytes);
     for n in 1..bytes.len() {
         assert_eq!(Sendme::parse(&bytes[..n]), Err(Error::Truncated), "the first {n} bytes");
     }
-    let cgo = Sendme::V1(SendmeTag::Cgo([7; 16]));
+    let cgo = Sendme::V1(ClaimedTag::Cgo([7; 16]));
     assert_eq!(encoded(|out| cgo.encode(out)), [&[1, 0, 16][..], &[7; 16]].concat());
     assert_reads_back!(Sendme, cgo);
     assert_eq!(Sendme::parse(&[]), Ok(Sendme::V0));
@@ -354,8 +355,8 @@ proptest! {
 
     #[test]
     fn flow_control_reads_back(tor1 in any::<[u8; 20]>(), cgo in any::<[u8; 16]>(), rate in any::<u32>()) {
-        assert_reads_back!(Sendme, Sendme::V1(SendmeTag::Tor1(tor1)));
-        assert_reads_back!(Sendme, Sendme::V1(SendmeTag::Cgo(cgo)));
+        assert_reads_back!(Sendme, Sendme::V1(ClaimedTag::Tor1(tor1)));
+        assert_reads_back!(Sendme, Sendme::V1(ClaimedTag::Cgo(cgo)));
         assert_reads_back!(Xon, Xon { kilobytes_per_second: NonZeroU32::new(rate) });
     }
 
