@@ -1,7 +1,7 @@
 //! The two questions every error answers: whose fault was it, and how much falls with it.
 //!
 //! Not an error type: each folder has its own small enum and maps it here. Called by the
-//! shell (what to retry, what to log) and by the metrics.
+//! shell (what to retry, what to log) and by the metrics. Spec: none.
 
 /// Whose fault it was, by what the reader can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

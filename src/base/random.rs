@@ -2,7 +2,7 @@
 //! outside the quiet floors.
 //!
 //! Holds no generator and reads no operating system. Called by every handshake and by
-//! padding.
+//! padding. Spec: none.
 
 /// A source of random bytes fit for keys.
 ///

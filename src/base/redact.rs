@@ -2,6 +2,7 @@
 //!
 //! It hides from people and files, not from memory: keys have their own types in
 //! `crypto`. Called by everything that holds an address, a hostname or an onion name.
+//! Spec: none.
 
 use core::fmt;
 

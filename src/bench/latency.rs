@@ -2,7 +2,7 @@
 //!
 //! Measures nothing itself and reads no clock. Readers copy the samples under the lock and
 //! sort the copy outside it, so that a reader never makes a writer wait for a sort. Called
-//! by whoever times something; `perf` keeps one for each operation.
+//! by whoever times something; `perf` keeps one for each operation. Spec: none.
 
 use core::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The one kind of lock used here: a closure runs under it and only a value comes out.
 //!
 //! Not for I/O, sorting or anything that waits. Called by `latency` and `perf`; a model
-//! checker puts its own in its place.
+//! checker puts its own in its place. Spec: none.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -4,7 +4,7 @@
 //! Instruments only; the workloads that use them are `suite`'s, and nothing here reads a
 //! clock: durations come in as values. The one quiet folder with locks in it, so their
 //! order is written down here. Called by the shell and everything above it; the machines
-//! of floors 1-5 report facts as outputs instead.
+//! of floors 1-5 report facts as outputs instead. Spec: none.
 //!
 //! Locks taken together are taken in this order, and none is held while something is
 //! sorted or printed:

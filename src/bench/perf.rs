@@ -2,7 +2,7 @@
 //!
 //! Starts no timer: whoever runs an operation says how long it took. Names are of the
 //! program, never of a user's destination. Called by the shell; rendered by `metrics` and
-//! `control` from snapshots.
+//! `control` from snapshots. Spec: none.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
