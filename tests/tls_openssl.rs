@@ -12,6 +12,9 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+#[path = "interop/cpu.rs"]
+mod cpu;
+
 const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/crypto/tls/testdata/rsa2048_leaf.der");
 const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/crypto/tls/testdata/rsa2048_key.pkcs8");
 
@@ -85,6 +88,14 @@ fn connected(socket: TcpStream) -> io::Result<TcpStream> {
     socket.set_read_timeout(Some(Duration::from_secs(20)))?;
     socket.set_write_timeout(Some(Duration::from_secs(20)))?;
     Ok(socket)
+}
+
+/// Else the tests that go through all providers would go through one.
+#[test]
+fn every_provider_that_the_processor_can_run_is_tested() {
+    if let Some(can) = cpu::can_run_graviola() {
+        assert_eq!(providers().len(), if can { 2 } else { 1 });
+    }
 }
 
 #[test]

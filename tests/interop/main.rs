@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests of real programs read clocks and the environment, and wait")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test program speaks to whoever runs it")]
 
+mod cpu;
 mod probe;
 mod tor;
 

@@ -3,6 +3,7 @@
 
 use std::process::{Command, Output};
 
+use super::cpu;
 use super::tor::{LoneRelay, free_port};
 
 fn probe(arguments: &[&str]) -> Output {
@@ -13,10 +14,15 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// The providers that this machine can run.
+/// The providers that this machine can run, and no fewer.
 fn providers() -> Vec<&'static str> {
     let graviola = cepa::lab::TlsProvider::graviola().map(|provider| provider.name());
-    ["portable"].into_iter().chain(graviola).collect()
+    if let Some(can) = cpu::can_run_graviola() {
+        assert_eq!(graviola.is_some(), can, "what the kernel says this processor can run");
+    }
+    let providers: Vec<_> = ["portable"].into_iter().chain(graviola).collect();
+    println!("interop: TLS by {}", providers.join(" and "));
+    providers
 }
 
 pub fn a_lone_relay_is_proved_with_both_tls_providers() {
