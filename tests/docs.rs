@@ -27,14 +27,24 @@ fn claims(document: &str) -> Vec<&str> {
         .collect()
 }
 
+/// Asserts that `page` names at least so many tests, and that each is there.
+fn assert_tests_exist(page: &str, least: usize) {
+    let code = sources(&Path::new(ROOT).join("src")) + &sources(&Path::new(ROOT).join("tests"));
+    let document = std::fs::read_to_string(format!("{ROOT}/{page}")).unwrap();
+    let named = claims(&document);
+    assert!(named.len() >= least, "few tests were found in {page}: {named:?}");
+    let missing: Vec<_> = named.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "{page} names tests that are not there: {missing:?}");
+}
+
 #[test]
 fn each_test_that_answers_an_attack_exists() {
-    let code = sources(&Path::new(ROOT).join("src")) + &sources(&Path::new(ROOT).join("tests"));
-    let document = std::fs::read_to_string(format!("{ROOT}/docs/attacks.md")).unwrap();
-    let named = claims(&document);
-    assert!(named.len() > 20, "few tests were found in the document: {named:?}");
-    let missing: Vec<_> = named.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
-    assert!(missing.is_empty(), "docs/attacks.md names tests that are not there: {missing:?}");
+    assert_tests_exist("docs/attacks.md", 20);
+}
+
+#[test]
+fn each_test_that_keeps_an_invariant_exists() {
+    assert_tests_exist("docs/ARCHITECTURE.md", 8);
 }
 
 #[test]
