@@ -30,7 +30,7 @@ pub const KEYS_LEN: usize = 80;
 const RIGHT_LEN: usize = CELL_BODY_LEN - TAG_LEN;
 /// Blocks of key stream for the right part.
 const RIGHT_BLOCKS: usize = RIGHT_LEN.div_ceil(TAG_LEN);
-/// Where an update's bytes begin: behind the last of them.
+/// Where an update's bytes begin: behind the last block of the right part.
 const UPDATE_OFFSET: u8 = 31;
 const _: () = assert!(RIGHT_BLOCKS == 31);
 /// The mask's input: H, the command, the right part, zeros to a whole block.
@@ -192,28 +192,33 @@ impl<E: Et> State<E> {
         let mut keys = Secret::<KEYS_LEN>::zero();
         // Made where they stay, so that no copy of them has to be wiped.
         let (blocks, _) = keys.expose_mut().as_chunks_mut();
-        self.key_stream(nonce, UPDATE_OFFSET, Array::cast_slice_from_core_mut(blocks));
+        blocks.fill(self.prf_start(nonce));
+        self.prf_blocks(UPDATE_OFFSET, Array::cast_slice_from_core_mut(blocks));
         keys
     }
 
     /// Adds PRF(S, tag, 0) to the right part.
     fn prf_xor(&mut self, tag: &Block, right: &mut [u8; RIGHT_LEN]) {
-        let mut blocks = [Array::default(); RIGHT_BLOCKS];
-        self.key_stream(tag, 0, &mut blocks);
+        let mut blocks = [Array::from(self.prf_start(tag)); RIGHT_BLOCKS];
+        self.prf_blocks(0, &mut blocks);
         xor(right, Array::cast_slice_to_core(&blocks).as_flattened());
     }
 
-    /// Fills `blocks` with the key stream for `tag`, from block `offset` on.
-    ///
-    /// The counter starts at a hash of the tag whose low six bits are cleared: enough for
-    /// all the blocks there are, so that counting never carries out of the last byte.
-    fn key_stream(&mut self, tag: &Block, offset: u8, blocks: &mut [Array<u8, U16>]) {
+    /// Where the counter of the key stream for `tag` starts: at a hash of the tag whose low
+    /// six bits are cleared, enough for all the blocks there are, so that counting never
+    /// carries out of the last byte.
+    fn prf_start(&mut self, tag: &Block) -> Block {
         self.prf_hash.reset();
         self.prf_hash.update(&[(*tag).into()]);
         let mut start: Block = self.prf_hash.clone().finalize().into();
         start[TAG_LEN - 1] &= !0x3F;
+        start
+    }
+
+    /// Makes key stream, from block `offset` on, of `blocks` that are all the start.
+    #[inline]
+    fn prf_blocks(&self, offset: u8, blocks: &mut [Array<u8, U16>]) {
         for (block, number) in blocks.iter_mut().zip(offset..) {
-            *block = Array::from(start);
             block[TAG_LEN - 1] |= number;
         }
         self.prf_cipher.encrypt_blocks(blocks);
