@@ -66,6 +66,11 @@ impl ShakeStream {
         ShakeStream(hash.finalize_xof())
     }
 
+    /// Fills `out` with the next bytes.
+    pub fn fill(&mut self, out: &mut [u8]) {
+        self.0.read(out);
+    }
+
     /// The next `N` bytes.
     pub fn secret<const N: usize>(&mut self) -> Secret<N> {
         let mut secret = Secret::zero();

@@ -5,6 +5,7 @@
 //! Called by `bin/cepa-lab.rs`.
 
 pub mod probe;
+pub mod seed;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
