@@ -4,6 +4,7 @@
 //! here. The client never names it, so nothing in here can reach a user by accident.
 //! Called by `bin/cepa-lab.rs`.
 
+pub mod authority;
 pub mod probe;
 pub mod seed;
 
