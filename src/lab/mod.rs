@@ -5,6 +5,7 @@
 //! Called by `bin/cepa-lab.rs`.
 
 pub mod authority;
+pub mod cache;
 pub mod probe;
 pub mod seed;
 
