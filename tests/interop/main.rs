@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test program speaks to whoever runs it")]
 
 mod cpu;
+mod directory;
 mod probe;
 mod tor;
 
@@ -24,6 +25,10 @@ const TESTS: &[Test] = &[
     ("a_lone_relay_is_proved_with_both_tls_providers", probe::a_lone_relay_is_proved_with_both_tls_providers),
     ("a_wanted_identity_must_be_the_relays", probe::a_wanted_identity_must_be_the_relays),
     ("a_port_without_a_relay_is_not_proved", probe::a_port_without_a_relay_is_not_proved),
+    ("tor_accepts_a_small_directory", directory::tor_accepts_a_small_directory),
+    ("tor_accepts_eight_thousand_relays", directory::tor_accepts_eight_thousand_relays),
+    ("tor_ignores_what_it_does_not_know", directory::tor_ignores_what_it_does_not_know),
+    ("tor_sees_through_each_lie", directory::tor_sees_through_each_lie),
 ];
 
 /// Set by us in the process we start inside the namespace.

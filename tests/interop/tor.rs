@@ -1,4 +1,4 @@
-//! Debian's `tor` as a lone relay: started, awaited, ended.
+//! Debian's `tor` as a lone relay, or as a client with documents: started, awaited, ended.
 //!
 //! It knows one made-up authority and publishes nothing; it is never started outside the
 //! empty namespace that `main` has checked.
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long a relay may take to open its port.
+/// How long tor may take to open its port, or to read its documents.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn is_installed() -> bool {
@@ -23,7 +23,7 @@ pub fn is_installed() -> bool {
 pub struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Folder {
+    pub fn new() -> Folder {
         let name = format!("cepa-interop-{}-{}", std::process::id(), free_port());
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap();
@@ -69,14 +69,7 @@ impl LoneRelay {
         let port = free_port();
         let torrc = folder.path().join("torrc");
         fs::write(&torrc, torrc_lines(folder.path(), port)).unwrap();
-        let mut process = Command::new("tor")
-            .args(["--defaults-torrc", "/dev/null", "-f"])
-            .arg(&torrc)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .map(Running)
-            .unwrap();
+        let mut process = start(&torrc);
         wait_for(&mut process.0, "Bootstrapped 0% (starting)");
         let word = |file: &str| {
             let text = fs::read_to_string(folder.path().join("data").join(file)).unwrap();
@@ -90,6 +83,57 @@ impl LoneRelay {
             _folder: folder,
         }
     }
+}
+
+/// A client that reads the documents in its data directory and reaches nobody.
+pub struct Reader {
+    _process: Running,
+    said: mpsc::Receiver<String>,
+    _folder: Folder,
+}
+
+impl Reader {
+    /// Starts a client of the authorities that `authorities` (lines of a torrc) names; its
+    /// data directory is `data` in `folder`.
+    pub fn start(folder: Folder, authorities: &str) -> Reader {
+        let torrc = folder.path().join("torrc");
+        let lines = format!(
+            "TestingTorNetwork 1\n{authorities}DataDirectory {}/data\nSocksPort auto\nLog info stdout\n",
+            folder.path().display()
+        );
+        fs::write(&torrc, lines).unwrap();
+        let mut process = start(&torrc);
+        let output = BufReader::new(process.0.stdout.take().unwrap());
+        let (tell, said) = mpsc::channel();
+        // Read to the end, or tor would block.
+        thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));
+        Reader { _process: process, said, _folder: folder }
+    }
+
+    /// Waits until it has said one of `lines`; gives all that it said until then.
+    pub fn until(&self, lines: &[&str]) -> Vec<String> {
+        let (mut said, end) = (Vec::new(), Instant::now() + PATIENCE);
+        loop {
+            match self.said.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(text) => said.push(text),
+                Err(_) => panic!("tor did not say any of {lines:?}:\n{}", said[..said.len().min(100)].join("\n")),
+            }
+            if said.last().is_some_and(|text| lines.iter().any(|line| text.contains(line))) {
+                return said;
+            }
+        }
+    }
+}
+
+fn start(torrc: &Path) -> Running {
+    Command::new("tor")
+        .args(["--defaults-torrc", "/dev/null", "-f"])
+        .arg(torrc)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map(Running)
+        .unwrap()
 }
 
 fn torrc_lines(folder: &Path, port: u16) -> String {
