@@ -1,18 +1,22 @@
 //! The lab's directory documents, read by C tor: it checks certificates and signatures,
 //! parses every relay, and must then say that it knows enough to build circuits.
 //!
-//! The documents lie in its data directory, as if it had fetched them before; nothing
-//! serves them and no relay runs.
+//! They lie in its data directory, as if it had fetched them before; or it fetches them from
+//! the lab's cache, over plain HTTP, as relays do from authorities. No relay of the lab runs.
 
 use std::fmt::Write;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::SystemTime;
+use std::io::{Read, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use cepa::internal::base::time::Wall;
 use cepa::internal::base::{Ed25519Id, RelayIds, RsaId};
 use cepa::internal::crypto::x25519::PublicKey;
-use cepa::lab::authority::{Authorities, Flag, Invention, Member, Misbehaviour, Spec};
+use cepa::lab::authority::{Authorities, DIR_PORT, Flag, Flags, Invention, Member, Misbehaviour, Spec};
+use cepa::lab::cache::Cache;
 
 use super::tor::{Folder, Reader, free_port};
 
@@ -105,4 +109,80 @@ pub fn tor_sees_through_each_lie() {
         let said = reader(&authorities).until(&[finding, ENOUGH]);
         assert!(!said.last().unwrap().contains(ENOUGH), "{misbehaviour:?}");
     }
+}
+
+/// A cache that answers plain HTTP on a port of this machine, until the test program ends.
+struct Server {
+    port: u16,
+    cache: Arc<Cache>,
+    /// Each request, from its first word on.
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn start(cache: Cache) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, cache, asked) = (listener.local_addr().unwrap().port(), Arc::new(cache), Arc::default());
+        let (shared, heard) = (Arc::clone(&cache), Arc::clone(&asked));
+        thread::spawn(move || listener.incoming().flatten().for_each(|stream| serve(stream, &shared, &heard)));
+        Server { port, cache, asked }
+    }
+
+    /// How many requests there were with all these words in them.
+    fn asked(&self, words: &[&str]) -> usize {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|request| words.iter().all(|word| request.contains(word))).count()
+    }
+
+    /// A relay that knows the authorities by their HTTP ports, and serves nothing itself.
+    fn relay(&self) -> Reader {
+        let mut torrc = format!(
+            "ORPort 127.0.0.1:{}\nAddress 127.0.0.1\nAssumeReachable 1\nPublishServerDescriptor 0\nExitRelay 0\n\
+             DirCache 0\nFetchDirInfoEarly 1\n",
+            free_port()
+        );
+        for (mut trusted, _) in self.cache.authorities().certificates() {
+            // C tor: prefers the link port of an authority that it finds in the consensus.
+            trusted.relay = RsaId(trusted.relay.0.map(|byte| byte ^ 0x80));
+            let line = trusted.torrc_line().replace(&format!(":{DIR_PORT} "), &format!(":{} ", self.port));
+            writeln!(torrc, "{}", line.replace(&format!("orport={} ", trusted.address.port()), "")).unwrap();
+        }
+        Reader::start(Folder::new(), &torrc)
+    }
+}
+
+fn serve(mut stream: TcpStream, cache: &Cache, asked: &Mutex<Vec<String>>) {
+    let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(count) = stream.read(&mut buffer)
+        && count > 0
+    {
+        request.extend_from_slice(&buffer[..count]);
+        if let Some(answer) = cache.answer(&request, now()) {
+            asked.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
+            let _ = stream.write_all(&answer);
+            return;
+        }
+    }
+}
+
+/// None of them serves directories, so that tor asks the authorities.
+fn members_that_serve_nothing() -> Vec<Member> {
+    let serve_nothing = |mut member: Member| {
+        let kept: Vec<_> = member.flags.iter().filter(|flag| *flag != Flag::V2Dir).collect();
+        member.flags = Flags::of(&kept);
+        member
+    };
+    members().into_iter().map(serve_nothing).collect()
+}
+
+pub fn tor_fetches_all_from_the_cache_and_then_a_diff() {
+    let spec = Spec { interval: Duration::from_secs(10), ..spec(600) };
+    let server = Server::start(Cache::new(Authorities::new(spec, members_that_serve_nothing()).unwrap()));
+    let relay = server.relay();
+    relay.until(&[ENOUGH]);
+    for path in ["GET /tor/keys/fp", "GET /tor/micro/d/"] {
+        assert!(server.asked(&[path]) > 0, "{path}");
+    }
+    relay.until(&["Applied consensus diff"]);
+    assert!(server.asked(&["consensus-microdesc", "X-Or-Diff-From-Consensus: "]) > 0);
 }

@@ -29,6 +29,7 @@ const TESTS: &[Test] = &[
     ("tor_accepts_eight_thousand_relays", directory::tor_accepts_eight_thousand_relays),
     ("tor_ignores_what_it_does_not_know", directory::tor_ignores_what_it_does_not_know),
     ("tor_sees_through_each_lie", directory::tor_sees_through_each_lie),
+    ("tor_fetches_all_from_the_cache_and_then_a_diff", directory::tor_fetches_all_from_the_cache_and_then_a_diff),
 ];
 
 /// Set by us in the process we start inside the namespace.

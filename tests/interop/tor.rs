@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// How long tor may take to open its port, or to read its documents.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How many of the last words of a tor are shown when it did not say what it should.
+const LAST_LINES: usize = 200;
+
 pub fn is_installed() -> bool {
     Command::new("tor").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
@@ -85,7 +88,7 @@ impl LoneRelay {
     }
 }
 
-/// A client that reads the documents in its data directory and reaches nobody.
+/// A tor that reads directory documents, and whose every word is listened to.
 pub struct Reader {
     _process: Running,
     said: mpsc::Receiver<String>,
@@ -93,12 +96,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Starts a client of the authorities that `authorities` (lines of a torrc) names; its
-    /// data directory is `data` in `folder`.
-    pub fn start(folder: Folder, authorities: &str) -> Reader {
+    /// Starts it with these lines of a torrc, which name the authorities; its data directory is
+    /// `data` in `folder`.
+    pub fn start(folder: Folder, options: &str) -> Reader {
         let torrc = folder.path().join("torrc");
         let lines = format!(
-            "TestingTorNetwork 1\n{authorities}DataDirectory {}/data\nSocksPort auto\nLog info stdout\n",
+            "TestingTorNetwork 1\n{options}DataDirectory {}/data\nSocksPort auto\nLog info stdout\n",
             folder.path().display()
         );
         fs::write(&torrc, lines).unwrap();
@@ -116,7 +119,10 @@ impl Reader {
         loop {
             match self.said.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(text) => said.push(text),
-                Err(_) => panic!("tor did not say any of {lines:?}:\n{}", said[..said.len().min(100)].join("\n")),
+                Err(_) => panic!(
+                    "tor did not say any of {lines:?}:\n{}",
+                    said[said.len().saturating_sub(LAST_LINES)..].join("\n")
+                ),
             }
             if said.last().is_some_and(|text| lines.iter().any(|line| text.contains(line))) {
                 return said;
