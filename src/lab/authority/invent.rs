@@ -50,7 +50,7 @@ fn relay(entropy: &mut dyn Entropy, invention: Invention) -> Member {
     let ed25519 = ed25519::KeyPair::from_seed(&Secret::random(entropy)).public();
     let ids = RelayIds { rsa: Some(RsaId(array(entropy))), ed25519: Some(ed25519) };
     let [b, c, d] = array::<3>(entropy);
-    let port = pick(entropy, &[443, 9001, 9001, 9001, 8443, 9100, 80, 22]);
+    let port = pick(entropy, PORTS);
     let ipv4 = SocketAddrV4::new(Ipv4Addr::new(127, b.max(1), c, d.max(2)), port);
     let mut member = Member::new(&nickname(entropy), ids, ipv4, x25519::PublicKey(array(entropy)));
     member.flags = Flags::of(&[Flag::Running, Flag::Valid]);
@@ -141,6 +141,9 @@ fn pick<T: Copy>(entropy: &mut dyn Entropy, from: &[T]) -> T {
 
 /// The largest family is one of so many relays.
 const LARGEST_FAMILY: usize = 16;
+
+/// None on which another program of this machine is likely to listen.
+const PORTS: &[u16] = &[9001, 9001, 9001, 9010, 9100, 9101, 9443, 10_001];
 
 const FIRST: &[&str] = &[
     "quiet", "amber", "north", "river", "silver", "paper", "winter", "copper", "hidden", "lucky", "velvet", "distant",
