@@ -67,7 +67,8 @@ pub struct Spec {
     pub seed: u64,
     /// How many authorities. The first members are they.
     pub authorities: usize,
-    /// How many relays there are in all; if members are fewer, the others are made up.
+    /// How many relays there are in all; if members are fewer, the others are made up. Of
+    /// those, one or two in a hundred are away in any one round.
     pub listed: usize,
     /// How those are.
     pub invention: Invention,
