@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod cache;
+pub mod origin;
 pub mod probe;
 pub mod seed;
 
