@@ -129,6 +129,7 @@ fn rsa_identity(certificate: &[u8], now: Wall) -> Result<(rsa::PublicKey, Wall),
 }
 
 /// What a relay shows to prove itself, made once for each TLS certificate.
+#[derive(Clone)]
 pub struct Credentials {
     certificates: Vec<(CertType, Vec<u8>)>,
 }

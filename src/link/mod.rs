@@ -358,6 +358,12 @@ impl Link {
         self.outputs.pop_front()
     }
 
+    /// The next thing that arrived, whatever waits to be written. For a runner that writes
+    /// only when it can.
+    pub fn poll_received(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
     /// When to call [`Link::handle_timeout`].
     pub fn next_deadline(&self) -> Option<Tick> {
         match self.state {
