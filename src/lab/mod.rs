@@ -6,8 +6,10 @@
 
 pub mod authority;
 pub mod cache;
+pub mod network;
 pub mod origin;
 pub mod probe;
+pub mod relay;
 pub mod seed;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

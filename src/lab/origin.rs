@@ -52,8 +52,11 @@ pub enum Habit {
     Silent,
 }
 
+/// Makes a habit of the number behind its name.
+type Make = fn(u64) -> Habit;
+
 /// Every habit with the name a client asks by; a number goes behind a dash.
-const NAMES: [(&str, fn(u64) -> Habit); 10] = [
+const NAMES: [(&str, Make); 10] = [
     ("echo", |_| Habit::Echo),
     ("source", Habit::Source),
     ("sink", |_| Habit::Sink),

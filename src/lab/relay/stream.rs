@@ -1,0 +1,116 @@
+//! One stream at an exit or a directory: a server behind it, and its two windows.
+//!
+//! Which message ends or opens it is here; cells are `circuit.rs`'s. Called by
+//! `relay/mod.rs`. Spec: tor-spec, "Application connections and stream management".
+
+use super::circuit::Fault;
+use crate::base::time::Tick;
+use crate::lab::origin::{Given, Origin};
+use crate::wire::relay_msg::EndReason;
+
+/// tor-spec: DATA cells a stream may carry each way before it hears a SENDME, and how many
+/// of them a SENDME is for.
+pub const STREAM_WINDOW: u32 = 500;
+/// tor-spec: likewise.
+pub const STREAM_INCREMENT: u32 = 50;
+/// C tor: a stream's SENDME waits while its server has more than that to read.
+const UNREAD_MAX: usize = 10 * 498;
+
+/// What is behind a stream.
+#[derive(Debug)]
+pub enum Behind {
+    /// A server in this process.
+    Server(Origin),
+    /// A server that never answers.
+    Nobody,
+    /// A finished answer of the directory, given piece by piece once the request is there.
+    Directory {
+        /// What was asked so far.
+        request: Vec<u8>,
+        /// What is left to say, once it is known.
+        answer: Option<Vec<u8>>,
+        /// How much of it is said.
+        said: usize,
+    },
+}
+
+/// One stream.
+#[derive(Debug)]
+pub struct Stream {
+    pub(super) behind: Behind,
+    package: u32,
+    deliver: u32,
+    /// DATA cells taken and not yet acknowledged.
+    unacknowledged: u32,
+    /// The client sent END: nothing more goes to it.
+    pub(super) closed_by_client: bool,
+}
+
+impl Stream {
+    /// An open stream.
+    pub fn new(behind: Behind) -> Self {
+        Stream { behind, package: STREAM_WINDOW, deliver: STREAM_WINDOW, unacknowledged: 0, closed_by_client: false }
+    }
+
+    /// Takes a DATA cell's bytes.
+    pub fn on_data(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.deliver = self.deliver.checked_sub(1).ok_or(Fault::WindowOverrun)?;
+        self.unacknowledged += 1;
+        match &mut self.behind {
+            Behind::Server(origin) => origin.write(bytes),
+            Behind::Directory { request, .. } => request.extend_from_slice(bytes),
+            Behind::Nobody => {}
+        }
+        Ok(())
+    }
+
+    /// Whether a stream SENDME is due: enough was taken, and the server has read it.
+    pub fn sendme_due(&mut self, now: Tick) -> bool {
+        let unread = match &mut self.behind {
+            Behind::Server(origin) => origin.unread(now),
+            Behind::Nobody | Behind::Directory { .. } => 0,
+        };
+        let due = self.unacknowledged >= STREAM_INCREMENT && unread <= UNREAD_MAX;
+        if due {
+            self.unacknowledged -= STREAM_INCREMENT;
+            self.deliver += STREAM_INCREMENT;
+        }
+        due
+    }
+
+    /// A stream SENDME arrived.
+    pub fn on_sendme(&mut self) -> Result<(), Fault> {
+        self.package += STREAM_INCREMENT;
+        if self.package > STREAM_WINDOW { Err(Fault::BadSendme) } else { Ok(()) }
+    }
+
+    /// What goes to the client next, at most `room` bytes.
+    pub fn next(&mut self, room: usize, now: Tick) -> Given {
+        if self.package == 0 || self.closed_by_client {
+            return Given::NothingUntil(None);
+        }
+        let given = match &mut self.behind {
+            Behind::Server(origin) => origin.read(room, now),
+            Behind::Nobody => Given::NothingUntil(None),
+            Behind::Directory { answer: None, .. } => Given::NothingUntil(None),
+            Behind::Directory { answer: Some(answer), said, .. } => {
+                let rest = answer.get(*said..).unwrap_or_default();
+                let piece = rest.get(..room).unwrap_or(rest).to_vec();
+                *said += piece.len();
+                if piece.is_empty() { Given::End(EndReason::DONE) } else { Given::Bytes(piece) }
+            }
+        };
+        if matches!(given, Given::Bytes(_)) {
+            self.package -= 1;
+        }
+        given
+    }
+
+    /// When something may change without a message.
+    pub fn next_deadline(&self) -> Option<Tick> {
+        match &self.behind {
+            Behind::Server(origin) => origin.reads_again(),
+            Behind::Nobody | Behind::Directory { .. } => None,
+        }
+    }
+}
