@@ -11,6 +11,7 @@ pub mod origin;
 pub mod probe;
 pub mod relay;
 pub mod seed;
+pub mod villain;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::relay::{Config, LinkId, OnionKeys, Output, Relay};
 use super::seed::SeededEntropy;
+use super::villain::Villain;
 use crate::base::random;
 use crate::base::time::{Now, Tick, Wall, earlier};
 use crate::base::{Ed25519Id, RelayIds, RsaId};
@@ -73,6 +74,8 @@ pub struct Role {
     pub offers_cgo: bool,
     /// What it knows of the network.
     pub directory: Option<Box<dyn super::relay::Directory>>,
+    /// What it does wrong, if anything.
+    pub villain: Option<Villain>,
 }
 
 /// A relay by its place in the network.
@@ -180,21 +183,25 @@ impl Network {
         };
         let ntor = KeyPair::random(&mut entropy);
         let facts = facts(number, &keys, ntor.public);
-        let credentials = Credentials::issue(
-            &keys,
-            facts.leaf,
-            BEGINNING - CERTIFICATES_GOOD,
-            BEGINNING + CERTIFICATES_GOOD,
-            &mut entropy,
-        )?;
+        let ends = match role.villain {
+            Some(Villain::ExpiredCertificates) => BEGINNING - Duration::from_secs(86_400),
+            _ => BEGINNING + CERTIFICATES_GOOD,
+        };
+        let shown = match role.villain {
+            Some(Villain::WrongIdentity) => RelayKeys::random(&mut entropy)?,
+            _ => keys,
+        };
+        let credentials = Credentials::issue(&shown, facts.leaf, BEGINNING - CERTIFICATES_GOOD, ends, &mut entropy)?;
         let onion = OnionKeys { rsa: facts.rsa, ed25519: facts.ed25519, ntor, offers_cgo: role.offers_cgo };
         let config = Config {
             onion,
             credentials,
             addresses: vec![facts.address.ip()],
             is_exit: role.is_exit,
+            reaches_loopback: false,
             directory: role.directory,
             timing: Timing::default(),
+            villain: role.villain,
         };
         self.by_address.insert(facts.address, number);
         let relay = Relay::new(config, self.seed, &name);
@@ -324,6 +331,8 @@ impl Network {
                             self.close(wire, end);
                         }
                     }
+                    // There are no sockets here, and no relay is told that there are.
+                    Output::Connect { .. } | Output::Write(_) | Output::HangUp(..) => {}
                 }
             }
             let ready: Vec<_> = self.relays[number].relay.ready().collect();

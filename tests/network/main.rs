@@ -10,6 +10,7 @@
 mod circuits;
 mod near;
 mod streams;
+mod villains;
 
 use cepa::lab::network::{Network, RelayNo, Role};
 

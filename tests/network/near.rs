@@ -12,7 +12,7 @@ use cepa::internal::base::redact::Sensitive;
 use cepa::internal::crypto::layer::{Cipher, ClientLayer};
 use cepa::internal::crypto::{SendmeTag, fast, ntor, ntor3};
 use cepa::internal::link::padding::Timing;
-use cepa::internal::link::{Link, Output};
+use cepa::internal::link::{self, Link, Output};
 use cepa::internal::wire;
 use cepa::internal::wire::cell::{BODY_LEN, Body, CircId, Command as CellCommand};
 use cepa::internal::wire::cell_msg::{Create2, CreateFast, Created2, CreatedFast, DestroyReason, HandshakeType};
@@ -55,12 +55,14 @@ pub struct Near<'n> {
     cells: VecDeque<(CellCommand, Vec<u8>)>,
     data: Acknowledgements,
     next_stream: u16,
-    established: bool,
+    pub established: bool,
+    /// Why the link failed.
+    pub link_error: Option<link::Error>,
 }
 
 impl<'n> Near<'n> {
-    /// Connects to a relay and goes through the link handshake.
-    pub fn dial(network: &'n mut Network, relay: RelayNo) -> Near<'n> {
+    /// Connects to a relay, and begins the link handshake.
+    pub fn connect(network: &'n mut Network, relay: RelayNo) -> Near<'n> {
         let facts = *network.facts(relay);
         let id = network.connect(facts.address);
         let wanted = RelayIds { rsa: Some(facts.rsa), ed25519: Some(facts.ed25519) };
@@ -77,11 +79,34 @@ impl<'n> Near<'n> {
             data: Acknowledgements::default(),
             next_stream: 1,
             established: false,
+            link_error: None,
         };
         // The connection must be there before anything can be written to it.
         near.network.run_until(Duration::from_millis(50), |_| false);
+        near.flush();
+        near
+    }
+
+    /// Connects to a relay and goes through the link handshake.
+    pub fn dial(network: &'n mut Network, relay: RelayNo) -> Near<'n> {
+        let mut near = Near::connect(network, relay);
         near.wait(|near| near.established);
         near
+    }
+
+    /// Runs until the link has failed; gives why.
+    pub fn link_failure(&mut self) -> link::Error {
+        let end = self.network.now().tick + 2 * PATIENCE;
+        while self.link_error.is_none() {
+            let deadline = self.link.next_deadline().unwrap_or(end).min(end);
+            if !self.network.step(deadline) {
+                let now = self.network.now();
+                self.link_error = self.link.handle_timeout(now, &mut self.entropy).err();
+                assert!(now.tick < end, "the link did not fail");
+            }
+            self.hear();
+        }
+        self.link_error.unwrap()
     }
 
     /// Opens the first hop by CREATE_FAST.
@@ -147,10 +172,14 @@ impl<'n> Near<'n> {
     }
 
     fn create2(&mut self, handshake_type: HandshakeType, onionskin: &[u8]) -> Vec<u8> {
+        Created2::parse(&self.try_create2(handshake_type, onionskin)).unwrap().data.to_vec()
+    }
+
+    /// Sends CREATE2; gives the body of CREATED2 as it came.
+    pub fn try_create2(&mut self, handshake_type: HandshakeType, onionskin: &[u8]) -> Vec<u8> {
         let mut body = [0; BODY_LEN];
         Create2 { handshake_type, data: onionskin }.encode(&mut Writer::new(&mut body)).unwrap();
-        let answer = self.create(CellCommand::CREATE2, &body, CellCommand::CREATED2);
-        Created2::parse(&answer).unwrap().data.to_vec()
+        self.create(CellCommand::CREATE2, &body, CellCommand::CREATED2)
     }
 
     fn create(&mut self, command: CellCommand, body: &Body, wanted: CellCommand) -> Vec<u8> {
@@ -297,11 +326,12 @@ impl<'n> Near<'n> {
                 self.events.push_back(Event::LinkGone);
                 continue;
             };
-            for chunk in bytes.chunks(cepa::internal::link::frame::READ_LEN) {
+            for chunk in bytes.chunks(link::frame::READ_LEN) {
                 let mut buffer = self.link.begin_read();
                 buffer.extend_from_slice(chunk);
                 let now = self.network.now();
-                if self.link.handle_read(buffer, now).is_err() {
+                if let Err(error) = self.link.handle_read(buffer, now) {
+                    self.link_error.get_or_insert(error);
                     self.events.push_back(Event::LinkGone);
                 }
             }
@@ -309,7 +339,7 @@ impl<'n> Near<'n> {
         }
     }
 
-    fn hear_cells(&mut self, mut cells: cepa::internal::link::Cells) {
+    fn hear_cells(&mut self, mut cells: link::Cells) {
         for index in 0..cells.cells.len() {
             let command = cells.cells[index].command;
             let body: &mut Body = cells.body_mut(index).unwrap().try_into().unwrap();
@@ -366,7 +396,7 @@ fn peel(
     Event::Noise
 }
 
-fn ntor_start(entropy: &mut SeededEntropy, facts: &RelayFacts) -> (ntor::Client, [u8; 84]) {
+pub fn ntor_start(entropy: &mut SeededEntropy, facts: &RelayFacts) -> (ntor::Client, [u8; 84]) {
     ntor::Client::start(entropy, ntor::RelayKey { id: facts.rsa, onion_key: facts.onion_key }).unwrap()
 }
 

@@ -190,6 +190,11 @@ impl Circuit {
         Ok(cell)
     }
 
+    /// DATA cells sent since the last increment was full.
+    pub fn sent(&self) -> u32 {
+        self.package.sent
+    }
+
     /// Whether a DATA cell may be sent.
     pub fn may_package(&self) -> bool {
         self.package.window > 0

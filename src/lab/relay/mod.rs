@@ -10,7 +10,7 @@
 mod circuit;
 mod stream;
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::ops::Bound;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -18,6 +18,7 @@ use crate::base::RelayIds;
 use crate::base::time::{Now, Tick, earlier};
 use crate::lab::origin::{self, Given, Habit, Origin, ResolveFailure};
 use crate::lab::seed::SeededEntropy;
+use crate::lab::villain::{self, Mangler, Villain};
 use crate::link::handshake::Responder;
 use crate::link::identity::{Credentials, LeafDigest};
 use crate::link::padding::Timing;
@@ -29,7 +30,7 @@ use crate::wire::relay::{Command, Message, StreamId};
 use crate::wire::relay_msg::{Answer, Begin, Connected, End, EndReason, Resolve, Resolved, Sendme};
 
 pub use circuit::{CIRCUIT_INCREMENT, CIRCUIT_WINDOW, Circuit, Created, Fault, OnionKeys};
-pub use stream::{Behind, STREAM_INCREMENT, STREAM_WINDOW, Stream};
+pub use stream::{Behind, PIPE_ROOM, Pipe, STREAM_INCREMENT, STREAM_WINDOW, Stream};
 
 /// Bytes turned into cells before the runner is given some; ours, two TLS records.
 const TRANSMIT_LEN: usize = 32 * 1024;
@@ -44,7 +45,7 @@ const MAX_STREAMS: usize = 4096;
 pub struct LinkId(pub u32);
 
 /// What a relay wants done besides writing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Connect there, and report with [`Relay::handle_dialled`] or [`Relay::handle_closed`].
     Dial {
@@ -55,7 +56,23 @@ pub enum Output {
     },
     /// Close that connection.
     Close(LinkId),
+    /// Connect a stream to a server on this machine, and report with
+    /// [`Relay::handle_connected`].
+    Connect {
+        /// What the stream will be called.
+        stream: StreamKey,
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// There are bytes to write to a stream's socket.
+    Write(StreamKey),
+    /// A stream is over: write these last bytes to its socket, and close it.
+    HangUp(StreamKey, Vec<u8>),
 }
+
+/// One stream with a socket, as the relay and its runner call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamKey(CircuitNo, StreamId);
 
 /// Who answers requests for directory documents.
 pub trait Directory: Send {
@@ -73,10 +90,14 @@ pub struct Config {
     pub addresses: Vec<IpAddr>,
     /// Whether it opens streams to the lab's servers.
     pub is_exit: bool,
+    /// Whether it opens streams to sockets on this machine too.
+    pub reaches_loopback: bool,
     /// What it knows of the network, if it is a directory cache.
     pub directory: Option<Box<dyn Directory>>,
     /// How its links are padded.
     pub timing: Timing,
+    /// What it does wrong, if anything.
+    pub villain: Option<Villain>,
 }
 
 /// A relay.
@@ -103,6 +124,8 @@ struct Channel {
     talking: VecDeque<CircuitNo>,
     /// Circuits that wait for this link to be up.
     extending: Vec<CircuitNo>,
+    /// What a villain does to what it writes here.
+    mangler: Option<Mangler>,
 }
 
 /// On which side of a circuit a link is.
@@ -215,10 +238,15 @@ impl Relay {
                 break;
             }
         }
-        let bytes = match self.channels.get_mut(&id).and_then(|channel| channel.link.poll_output()) {
+        let channel = self.channels.get_mut(&id)?;
+        let bytes = match channel.link.poll_output() {
             Some(LinkOutput::Transmit(bytes)) => Some(bytes),
             // Nothing else is ever left over: `drain` takes it at once.
             _ => None,
+        };
+        let bytes = match &mut channel.mangler {
+            Some(mangler) => bytes.map(|bytes| mangler.mangle(bytes)),
+            None => bytes,
         };
         if bytes.is_none() {
             self.ready.remove(&id);
@@ -261,6 +289,61 @@ impl Relay {
         }
     }
 
+    /// A stream's socket is connected, or why it is not.
+    pub fn handle_connected(&mut self, key: StreamKey, result: Result<SocketAddr, EndReason>, now: Now) {
+        let StreamKey(no, id) = key;
+        if self.pipe(key).is_none() {
+            return;
+        }
+        match result {
+            Ok(address) => {
+                let address = Some((crate::base::redact::Sensitive::new(address.ip()), origin::TTL));
+                self.say(no, Command::CONNECTED, Some(id), now, |out| Connected { address }.encode(out));
+            }
+            Err(reason) => {
+                self.forget_stream(no, id);
+                self.say_end(no, id, reason, now);
+            }
+        }
+    }
+
+    /// How many bytes a stream will take from its socket now.
+    pub fn room(&mut self, key: StreamKey) -> usize {
+        self.pipe(key).map_or(0, |pipe| PIPE_ROOM.saturating_sub(pipe.inbox.len()))
+    }
+
+    /// A stream's socket gave bytes, no more than there was room for.
+    pub fn handle_socket_bytes(&mut self, key: StreamKey, bytes: &[u8]) {
+        if let Some(pipe) = self.pipe(key) {
+            pipe.inbox.extend(bytes);
+            self.wake(key.0);
+        }
+    }
+
+    /// A stream's socket gives no more.
+    pub fn handle_socket_end(&mut self, key: StreamKey, reason: EndReason) {
+        if let Some(pipe) = self.pipe(key) {
+            pipe.ended = Some(reason);
+            self.wake(key.0);
+        }
+    }
+
+    /// What is to be written to a stream's socket; what the stream holds is then nothing.
+    pub fn take_socket_bytes(&mut self, key: StreamKey, now: Now) -> Vec<u8> {
+        let bytes = self.pipe(key).map(|pipe| core::mem::take(&mut pipe.outbox)).unwrap_or_default();
+        if !bytes.is_empty() {
+            self.acknowledge_streams(key.0, now);
+        }
+        bytes
+    }
+
+    fn pipe(&mut self, StreamKey(no, id): StreamKey) -> Option<&mut Pipe> {
+        match &mut self.circuits.get_mut(&no)?.circuit.streams.get_mut(&id)?.behind {
+            Behind::Socket(pipe) => Some(pipe),
+            _ => None,
+        }
+    }
+
     /// How many circuits run through or end at it.
     pub fn circuit_count(&self) -> usize {
         self.circuits.len()
@@ -271,6 +354,8 @@ impl Relay {
     fn add_channel(&mut self, link: Link, dialled: Option<RelayIds>) -> LinkId {
         let id = LinkId(self.next_link);
         self.next_link += 1;
+        // Villains deceive whoever dials them; to the relays they dial they are honest.
+        let is_clients = dialled.is_none();
         let channel = Channel {
             link,
             dialled,
@@ -278,6 +363,7 @@ impl Relay {
             circuits: BTreeMap::new(),
             talking: VecDeque::new(),
             extending: Vec::new(),
+            mangler: self.config.villain.filter(|_| is_clients).map(Mangler::new),
         };
         self.channels.insert(id, channel);
         id
@@ -373,7 +459,15 @@ impl Relay {
         if let Some(channel) = self.channels.get_mut(&link) {
             channel.circuits.insert(circ_id, (no, Side::Client));
         }
+        match self.config.villain {
+            Some(Villain::BadCreatedAuth) => answer[40] ^= 1,
+            Some(Villain::CreatedTooLong) => answer[0] = 0xFF,
+            _ => {}
+        }
         self.send_cell(link, circ_id, command, &answer, now);
+        if self.config.villain == Some(Villain::EarlyDestroy) {
+            self.end_circuit(no, DestroyReason::NONE, None, now);
+        }
     }
 
     fn create_fast(&mut self, body: &Body, answer: &mut Body) -> Result<Circuit, Fault> {
@@ -400,6 +494,8 @@ impl Relay {
 
     /// A circuit is gone; both sides are told, except a link that is gone itself.
     fn end_circuit(&mut self, no: CircuitNo, reason: DestroyReason, gone: Option<LinkId>, now: Now) {
+        let streams = self.circuits.get(&no).map(|routed| routed.circuit.streams.keys().copied().collect::<Vec<_>>());
+        streams.unwrap_or_default().into_iter().for_each(|id| self.forget_stream(no, id));
         let Some(routed) = self.circuits.remove(&no) else { return };
         for (link, circ_id) in [Some(routed.client), routed.far.hop()].into_iter().flatten() {
             if Some(link) != gone {
@@ -476,10 +572,22 @@ impl Relay {
     }
 
     fn say_bytes(&mut self, no: CircuitNo, command: Command, stream: Option<StreamId>, now: Now, body: &[u8]) {
+        let Some(villain) = self.config.villain else { return self.seal(no, command, stream, now, body) };
+        for (command, stream, body) in villain.say((command, stream, body.to_vec())) {
+            self.seal(no, command, stream, now, &body);
+        }
+    }
+
+    fn seal(&mut self, no: CircuitNo, command: Command, stream: Option<StreamId>, now: Now, body: &[u8]) {
         let Some(routed) = self.circuits.get_mut(&no) else { return };
         let (link, circ_id) = routed.client;
         match routed.circuit.seal(command, stream, body, &mut self.entropy) {
-            Ok(cell) => self.send_cell(link, circ_id, CellCommand::RELAY, &cell, now),
+            Ok(mut cell) => {
+                if self.config.villain == Some(Villain::WrongDigest) {
+                    villain::flip(&mut cell);
+                }
+                self.send_cell(link, circ_id, CellCommand::RELAY, &cell, now);
+            }
             Err(fault) => self.fail(no, fault, now),
         }
     }
@@ -572,7 +680,7 @@ impl Relay {
             }
             (Command::RESOLVE, Some(id)) => self.resolve(no, id, message.body, now),
             (Command::END, Some(id)) => {
-                self.on_end(no, id);
+                self.forget_stream(no, id);
                 Ok(())
             }
             (Command::SENDME, stream) => self.on_sendme(no, stream, &Sendme::parse(message.body)?),
@@ -609,6 +717,9 @@ impl Relay {
         let due = routed.circuit.on_data(tag)?;
         if let Some(stream) = routed.circuit.streams.get_mut(&id) {
             stream.on_data(bytes)?;
+            if matches!(stream.behind, Behind::Socket(_)) {
+                self.outputs.push_back(Output::Write(StreamKey(no, id)));
+            }
             self.answer_directory(no, id, now);
         }
         if let Some(sendme) = due {
@@ -650,12 +761,13 @@ impl Relay {
         Ok(())
     }
 
-    fn on_end(&mut self, no: CircuitNo, id: StreamId) {
+    /// A stream is over, whoever ended it.
+    fn forget_stream(&mut self, no: CircuitNo, id: StreamId) {
         let Some(routed) = self.circuits.get_mut(&no) else { return };
-        if let Some(mut stream) = routed.circuit.streams.remove(&id)
-            && let Behind::Server(origin) = &mut stream.behind
-        {
-            origin.close();
+        match routed.circuit.streams.remove(&id).map(|stream| stream.behind) {
+            Some(Behind::Server(mut origin)) => origin.close(),
+            Some(Behind::Socket(pipe)) => self.outputs.push_back(Output::HangUp(StreamKey(no, id), pipe.outbox)),
+            _ => {}
         }
     }
 
@@ -666,6 +778,11 @@ impl Relay {
             return Err(Fault::Unexpected(Command::BEGIN));
         }
         let host = begin.host.uncover();
+        if let Some(to) = loopback(host, begin.port).filter(|_| self.config.reaches_loopback) {
+            routed.circuit.streams.insert(id, Stream::new(Behind::Socket(Pipe::default())));
+            self.outputs.push_back(Output::Connect { stream: StreamKey(no, id), to });
+            return Ok(());
+        }
         let habit = Habit::of_host(host).filter(|_| self.config.is_exit);
         let full = routed.circuit.streams.len() >= MAX_STREAMS;
         let refused = match habit {
@@ -758,7 +875,9 @@ impl Relay {
     /// Lets the next stream of a circuit say one thing.
     fn talk_of(&mut self, no: CircuitNo, now: Now) -> bool {
         let Some(routed) = self.circuits.get_mut(&no) else { return false };
-        if !routed.circuit.may_package() {
+        let overruns = self.config.villain == Some(Villain::WindowOverrun);
+        let stalls = self.config.villain == Some(Villain::StallMidStream);
+        if !(routed.circuit.may_package() || overruns) || (stalls && routed.circuit.sent() >= villain::STALL_AFTER) {
             return false;
         }
         let room = routed.circuit.format().max_body(Command::DATA);
@@ -767,7 +886,7 @@ impl Relay {
         let order: Vec<_> = streams.range((after, Bound::Unbounded)).chain(streams).map(|(id, _)| *id).collect();
         for id in order.into_iter().take(streams.len()) {
             let Some(stream) = routed.circuit.streams.get_mut(&id) else { continue };
-            match stream.next(room, now.tick) {
+            match stream.next(room, overruns, now.tick) {
                 Given::NothingUntil(deadline) => routed.deadline = earlier(routed.deadline, deadline),
                 Given::Bytes(bytes) => {
                     routed.circuit.served = Some(id);
@@ -775,7 +894,7 @@ impl Relay {
                     return true;
                 }
                 Given::End(reason) => {
-                    routed.circuit.streams.remove(&id);
+                    self.forget_stream(no, id);
                     self.say_end(no, id, reason, now);
                     return true;
                 }
@@ -783,6 +902,12 @@ impl Relay {
         }
         false
     }
+}
+
+/// Where a stream to this machine goes, and nowhere else.
+fn loopback(host: &str, port: u16) -> Option<SocketAddr> {
+    let ip = if host == "localhost" { Ipv4Addr::LOCALHOST.into() } else { host.parse::<IpAddr>().ok()? };
+    ip.is_loopback().then_some(SocketAddr::new(ip, port))
 }
 
 /// Writes the front of a cell's body.

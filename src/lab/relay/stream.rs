@@ -3,6 +3,8 @@
 //! Which message ends or opens it is here; cells are `circuit.rs`'s. Called by
 //! `relay/mod.rs`. Spec: tor-spec, "Application connections and stream management".
 
+use std::collections::VecDeque;
+
 use super::circuit::Fault;
 use crate::base::time::Tick;
 use crate::lab::origin::{Given, Origin};
@@ -23,6 +25,8 @@ pub enum Behind {
     Server(Origin),
     /// A server that never answers.
     Nobody,
+    /// A socket that the runner holds.
+    Socket(Pipe),
     /// A finished answer of the directory, given piece by piece once the request is there.
     Directory {
         /// What was asked so far.
@@ -34,6 +38,20 @@ pub enum Behind {
     },
 }
 
+/// What waits between a stream and a socket that the runner holds.
+#[derive(Debug, Default)]
+pub struct Pipe {
+    /// From the socket, not yet in cells; at most [`PIPE_ROOM`].
+    pub(super) inbox: VecDeque<u8>,
+    /// From the client, not yet written; bounded by the stream's window.
+    pub(super) outbox: Vec<u8>,
+    /// Why the socket gives no more.
+    pub(super) ended: Option<EndReason>,
+}
+
+/// Bytes of a socket that may wait for cells; ours.
+pub const PIPE_ROOM: usize = 64 * 1024;
+
 /// One stream.
 #[derive(Debug)]
 pub struct Stream {
@@ -42,14 +60,12 @@ pub struct Stream {
     deliver: u32,
     /// DATA cells taken and not yet acknowledged.
     unacknowledged: u32,
-    /// The client sent END: nothing more goes to it.
-    pub(super) closed_by_client: bool,
 }
 
 impl Stream {
     /// An open stream.
     pub fn new(behind: Behind) -> Self {
-        Stream { behind, package: STREAM_WINDOW, deliver: STREAM_WINDOW, unacknowledged: 0, closed_by_client: false }
+        Stream { behind, package: STREAM_WINDOW, deliver: STREAM_WINDOW, unacknowledged: 0 }
     }
 
     /// Takes a DATA cell's bytes.
@@ -59,6 +75,7 @@ impl Stream {
         match &mut self.behind {
             Behind::Server(origin) => origin.write(bytes),
             Behind::Directory { request, .. } => request.extend_from_slice(bytes),
+            Behind::Socket(pipe) => pipe.outbox.extend_from_slice(bytes),
             Behind::Nobody => {}
         }
         Ok(())
@@ -68,6 +85,7 @@ impl Stream {
     pub fn sendme_due(&mut self, now: Tick) -> bool {
         let unread = match &mut self.behind {
             Behind::Server(origin) => origin.unread(now),
+            Behind::Socket(pipe) => pipe.outbox.len(),
             Behind::Nobody | Behind::Directory { .. } => 0,
         };
         let due = self.unacknowledged >= STREAM_INCREMENT && unread <= UNREAD_MAX;
@@ -84,13 +102,14 @@ impl Stream {
         if self.package > STREAM_WINDOW { Err(Fault::BadSendme) } else { Ok(()) }
     }
 
-    /// What goes to the client next, at most `room` bytes.
-    pub fn next(&mut self, room: usize, now: Tick) -> Given {
-        if self.package == 0 || self.closed_by_client {
+    /// What goes to the client next, at most `room` bytes. A villain `overruns` the window.
+    pub fn next(&mut self, room: usize, overruns: bool, now: Tick) -> Given {
+        if self.package == 0 && !overruns {
             return Given::NothingUntil(None);
         }
         let given = match &mut self.behind {
             Behind::Server(origin) => origin.read(room, now),
+            Behind::Socket(pipe) => pipe.next(room),
             Behind::Nobody => Given::NothingUntil(None),
             Behind::Directory { answer: None, .. } => Given::NothingUntil(None),
             Behind::Directory { answer: Some(answer), said, .. } => {
@@ -101,7 +120,7 @@ impl Stream {
             }
         };
         if matches!(given, Given::Bytes(_)) {
-            self.package -= 1;
+            self.package = self.package.saturating_sub(1);
         }
         given
     }
@@ -110,7 +129,18 @@ impl Stream {
     pub fn next_deadline(&self) -> Option<Tick> {
         match &self.behind {
             Behind::Server(origin) => origin.reads_again(),
-            Behind::Nobody | Behind::Directory { .. } => None,
+            Behind::Nobody | Behind::Socket(_) | Behind::Directory { .. } => None,
+        }
+    }
+}
+
+impl Pipe {
+    fn next(&mut self, room: usize) -> Given {
+        let n = room.min(self.inbox.len());
+        match (n, self.ended) {
+            (0, Some(reason)) => Given::End(reason),
+            (0, None) => Given::NothingUntil(None),
+            (n, _) => Given::Bytes(self.inbox.drain(..n).collect()),
         }
     }
 }

@@ -1,0 +1,197 @@
+//! Every villain is seen to misbehave as its name says. What a client must do about it is
+//! for the client's tests.
+
+use std::time::Duration;
+
+use cepa::internal::base::codec::Writer;
+use cepa::internal::crypto::Error as CryptoError;
+use cepa::internal::crypto::cert::Error as CertError;
+use cepa::internal::crypto::ntor;
+use cepa::internal::link::Error;
+use cepa::internal::wire::cell::Command as CellCommand;
+use cepa::internal::wire::cell_msg::{Created2, DestroyReason, HandshakeType};
+use cepa::internal::wire::relay::{Command, StreamId};
+use cepa::internal::wire::relay_msg::{Connected, End, Resolve};
+use cepa::lab::network::{Network, RelayNo, Role};
+use cepa::lab::seed::SeededEntropy;
+use cepa::lab::villain::{STALL_AFTER, Villain};
+
+use super::near::{Event, Near, ntor_start, target};
+use super::seed;
+
+#[test]
+fn every_villain_shows() {
+    let seed = seed();
+    for (villain, name, _) in Villain::all() {
+        println!("{name}");
+        show(villain, seed);
+    }
+}
+
+fn show(villain: Villain, seed: u64) {
+    use Villain as V;
+    match villain {
+        V::WrongIdentity => fails(villain, seed, Error::WrongRsaIdentity),
+        V::ExpiredCertificates => fails(villain, seed, Error::Certificate(CertError::Expired)),
+        V::CertsAfterChallenge => fails(villain, seed, Error::OutOfTurn(CellCommand::AUTH_CHALLENGE)),
+        V::NoAuthChallenge | V::TwoNetinfos => fails(villain, seed, Error::OutOfTurn(CellCommand::NETINFO)),
+        V::NoCommonVersion => fails(villain, seed, Error::NoCommonVersion),
+        V::PaddingInHandshake => fails(villain, seed, Error::OutOfTurn(CellCommand::PADDING)),
+        V::EndlessVpadding => fails(villain, seed, Error::HandshakeTooLong),
+        V::StallBeforeVersions | V::StallBeforeCerts | V::StallBeforeNetinfo => {
+            fails(villain, seed, Error::HandshakeTooSlow);
+        }
+        V::UnknownCircuit => fails(villain, seed, Error::UnknownCircuit),
+        V::CreateToClient => fails(villain, seed, Error::CreateFromRelay),
+        V::PaddingNegotiateToClient => fails(villain, seed, Error::PaddingNegotiateFromRelay),
+        V::RelayEarlyToClient => {
+            let (mut network, relays) = network(villain, 0, seed);
+            let mut near = Near::dial(&mut network, relays[0]);
+            near.create_ntor(relays[0]);
+            near.begin_unheard("echo.lab", 80);
+            assert_eq!(near.link_failure(), Error::RelayEarlyFromRelay);
+        }
+        V::EarlyDestroy => {
+            let (mut network, relays) = network(villain, 0, seed);
+            let mut near = Near::dial(&mut network, relays[0]);
+            near.create_ntor(relays[0]);
+            assert_eq!(near.next_event(), Event::Destroyed(DestroyReason::NONE));
+        }
+        V::DropsCells | V::ReplaysCells | V::TagsCells => noise_comes(villain, 0, seed),
+        V::WrongDigest => noise_comes(villain, 2, seed),
+        V::BadCreatedAuth => bad_auth(villain, seed),
+        V::CreatedTooLong => {
+            let (mut network, relays) = network(villain, 0, seed);
+            let facts = *network.facts(relays[0]);
+            let mut near = Near::dial(&mut network, relays[0]);
+            let (_, onionskin) = ntor_start(&mut SeededEntropy::new(seed, "skin"), &facts);
+            assert!(Created2::parse(&near.try_create2(HandshakeType::NTOR, &onionskin)).is_err());
+        }
+        _ => show_messages(villain, seed),
+    }
+}
+
+/// A guard, a middle and an exit; the one of that number is the villain.
+fn network(villain: Villain, number: usize, seed: u64) -> (Network, [RelayNo; 3]) {
+    let mut network = Network::new(seed);
+    let relays = [0, 1, 2].map(|relay| {
+        let villain = (relay == number).then_some(villain);
+        network.add_relay(Role { is_exit: relay != 1, villain, ..Role::default() }).unwrap()
+    });
+    (network, relays)
+}
+
+fn fails(villain: Villain, seed: u64, error: Error) {
+    let (mut network, relays) = network(villain, 0, seed);
+    assert_eq!(Near::connect(&mut network, relays[0]).link_failure(), error, "{villain:?}");
+}
+
+/// A circuit on which a cell comes that no hop recognizes.
+fn noise_comes(villain: Villain, number: usize, seed: u64) {
+    let (mut network, relays) = network(villain, number, seed);
+    let mut near = circuit(&mut network, relays);
+    near.begin_unheard("source-20000.lab", 80);
+    let mut data = 0;
+    loop {
+        match near.next_event() {
+            Event::Noise => break,
+            Event::Message { command: Command::DATA, .. } => data += 1,
+            Event::Message { .. } => {}
+            other => panic!("{villain:?}: {other:?}"),
+        }
+    }
+    // Ten relay cells: two EXTENDED2 came before.
+    assert!(data <= 8, "{villain:?}: {data}");
+}
+
+fn bad_auth(villain: Villain, seed: u64) {
+    let (mut network, relays) = network(villain, 1, seed);
+    let facts = *network.facts(relays[1]);
+    let mut near = Near::dial(&mut network, relays[0]);
+    near.create_ntor(relays[0]);
+    let key = ntor::RelayKey { id: facts.rsa, onion_key: facts.onion_key };
+    let (client, onionskin) = ntor::Client::start(&mut SeededEntropy::new(seed, "skin"), key).unwrap();
+    let event = near.try_extend(&target(&facts), HandshakeType::NTOR, &onionskin);
+    let Event::Message { command: Command::EXTENDED2, body, .. } = event else { panic!("{event:?}") };
+    let answer = Created2::parse(&body).unwrap();
+    assert_eq!(client.finish(answer.data).err(), Some(CryptoError::WrongAuthenticator));
+}
+
+fn circuit<'n>(network: &'n mut Network, relays: [RelayNo; 3]) -> Near<'n> {
+    let mut near = Near::dial(network, relays[0]);
+    near.create_ntor(relays[0]);
+    near.extend_ntor(relays[1]);
+    near.extend_ntor(relays[2]);
+    near
+}
+
+/// What the exit says, with its body, until it falls silent.
+fn said(near: &mut Near<'_>) -> Vec<(Command, Vec<u8>)> {
+    let mut said = Vec::new();
+    while let Some(event) = near.event_within(Duration::from_secs(20)) {
+        let Event::Message { hop: 2, command, body, .. } = event else { panic!("{event:?}") };
+        said.push((command, body));
+    }
+    said
+}
+
+fn show_messages(villain: Villain, seed: u64) {
+    let (mut network, relays) = network(villain, 2, seed);
+    let mut near = circuit(&mut network, relays);
+    let first = match villain {
+        Villain::ResolvedPrivate | Villain::ResolvedFlood => {
+            let stream = near.new_stream();
+            resolve(&mut near, stream);
+            said(&mut near)
+        }
+        Villain::SendmeWithoutTag | Villain::SendmeWrongTag => {
+            let stream = near.begin("sink.lab");
+            (0..100).for_each(|_| near.send(Command::DATA, Some(stream), &[1; 498]));
+            said(&mut near)
+        }
+        _ => {
+            near.begin_unheard(
+                if villain == Villain::WindowOverrun { "source-600000.lab" } else { "source-9999.lab" },
+                80,
+            );
+            said(&mut near)
+        }
+    };
+    let commands: Vec<_> = first.iter().map(|(command, _)| *command).collect();
+    let count = |wanted| commands.iter().filter(|command| **command == wanted).count();
+    let body = |wanted| &first.iter().find(|(command, _)| *command == wanted).unwrap().1;
+    let shown = match villain {
+        Villain::GarbageCommand => commands[..2] == [Command(99), Command::CONNECTED],
+        Villain::DataBeforeConnected => commands[..2] == [Command::DATA, Command::CONNECTED],
+        Villain::DataAfterEnd => commands.ends_with(&[Command::END, Command::DATA]),
+        Villain::ConnectedTwice => count(Command::CONNECTED) == 2,
+        Villain::ConnectedPrivate => {
+            let connected = Connected::parse(body(Command::CONNECTED)).unwrap();
+            connected.address.unwrap().0.uncover().to_string() == "10.0.0.1"
+        }
+        Villain::EndTwice => count(Command::END) == 2,
+        Villain::EndWithoutReason => End::parse(body(Command::END)).is_err(),
+        Villain::EmptyData => first[1] == (Command::DATA, Vec::new()),
+        Villain::DropFlood => count(Command::DROP) >= 100,
+        Villain::SendmeWithoutTag => first.iter().any(|(command, body)| *command == Command::SENDME && body.is_empty()),
+        Villain::SendmeWrongTag => first.iter().any(|(_, body)| body.ends_with(&[0xEE; 20])),
+        Villain::SendmeFlood => count(Command::SENDME) >= 100,
+        Villain::WindowOverrun => count(Command::DATA) > 1000,
+        Villain::StallMidStream => count(Command::DATA) == STALL_AFTER as usize && count(Command::END) == 0,
+        Villain::ResolvedPrivate => body(Command::RESOLVED)[2..6] == [10, 0, 0, 1],
+        Villain::ResolvedFlood => count(Command::RESOLVED) >= 100,
+        Villain::TruncatedUnasked => commands[0] == Command::TRUNCATED,
+        Villain::ExtendedUnasked => commands[0] == Command::EXTENDED2,
+        other => panic!("{other:?} is not shown"),
+    };
+    assert!(shown, "{villain:?} said {commands:?}");
+}
+
+fn resolve(near: &mut Near<'_>, stream: StreamId) {
+    let mut body = [0; 64];
+    let mut writer = Writer::new(&mut body);
+    let name = cepa::internal::base::redact::Sensitive::new("echo.lab");
+    Resolve { name }.encode(&mut writer).unwrap();
+    let length = writer.written();
+    near.send(Command::RESOLVE, Some(stream), &body[..length]);
+}
