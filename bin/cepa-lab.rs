@@ -3,17 +3,32 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use cepa::lab::plan::LEAST_RELAYS;
 use cepa::lab::probe::{self, Target};
-use cepa::lab::{RelayIds, TlsProvider};
+use cepa::lab::villain::Villain;
+use cepa::lab::{RelayIds, TlsProvider, town};
 
 const USAGE: &str = "\
-usage: cepa-lab probe [--tls graviola|portable] ADDR:PORT [FINGERPRINT]
+usage: cepa-lab [--relays N] [--listed N] [--seed N] [--villain NAME]
+                [--torrc-out FILE] [--arti-out FILE] [--network-only]
+       cepa-lab probe [--tls graviola|portable] ADDR:PORT [FINGERPRINT]
 
-Dials the relay at ADDR:PORT (an IP address, [IPv6] in brackets), proves its identities and
-prints what it said. FINGERPRINT is who it must be: 40 hex digits (RSA), or 43 characters of
-base64 (Ed25519). Exit status 0 only if all identities are proven, else 1.";
+Without a command: runs a private Tor network on 127.0.0.1 until Ctrl-C. Any Tor client can
+use it with the lines it prints, or writes to the files named.
+  --relays N         how many relays run (11)
+  --listed N         how many are listed in all; the others are made up
+  --seed N           everything but ports and dates follows from it (1)
+  --villain NAME     one exit misbehaves; an unknown name lists them all
+  --torrc-out FILE   lines that point C tor at it, written once it answers
+  --arti-out FILE    the same for Arti
+  --network-only     no client of our own (there is none yet)
+
+probe: dials the relay at ADDR:PORT (an IP address, [IPv6] in brackets), proves its identities
+and prints what it said. FINGERPRINT is who it must be: 40 hex digits (RSA), or 43 characters
+of base64 (Ed25519). Exit status 0 only if all identities are proven, else 1.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -22,10 +37,21 @@ fn main() -> ExitCode {
         println!("{USAGE}");
         return ExitCode::SUCCESS;
     }
-    match target(&arguments) {
-        Ok(target) => probe(&target),
-        Err(complaint) => {
-            eprintln!("cepa-lab: {complaint}\n\n{USAGE}");
+    let done = match arguments.split_first() {
+        Some((&"probe", rest)) => target(rest).map(|target| probe(&target)),
+        _ => wish(&arguments).map(|wish| run(&wish)),
+    };
+    done.unwrap_or_else(|complaint| {
+        eprintln!("cepa-lab: {complaint}\n\n{USAGE}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(wish: &town::Wish) -> ExitCode {
+    match town::run(wish) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cepa-lab: {error}");
             ExitCode::FAILURE
         }
     }
@@ -44,13 +70,41 @@ fn probe(target: &Target) -> ExitCode {
     }
 }
 
-/// What the arguments ask for, or what is wrong with them.
-fn target(arguments: &[&str]) -> Result<Target, String> {
-    let rest = match arguments {
-        [] => return Err("no command given; known: probe".to_owned()),
-        ["probe", rest @ ..] => rest,
-        [other, ..] => return Err(format!("unknown command {other:?}; known: probe")),
-    };
+/// What network the arguments ask for, or what is wrong with them.
+fn wish(arguments: &[&str]) -> Result<town::Wish, String> {
+    let mut wish = town::Wish::default();
+    let mut rest = arguments.iter();
+    while let Some(&flag) = rest.next() {
+        let mut value = || rest.next().copied().ok_or_else(|| format!("{flag} wants a value"));
+        match flag {
+            "--relays" => wish.plan.relays = number(flag, value()?)?,
+            "--listed" => wish.plan.listed = number(flag, value()?)?,
+            "--seed" => wish.plan.seed = number(flag, value()?)?,
+            "--villain" => wish.plan.villain = Some(Villain::of_name(value()?)?),
+            "--torrc-out" => wish.torrc = Some(PathBuf::from(value()?)),
+            "--arti-out" => wish.arti = Some(PathBuf::from(value()?)),
+            "--network-only" => {}
+            other if other.starts_with('-') => {
+                return Err(format!(
+                    "unknown flag {other:?}; known: --relays, --listed, --seed, --villain, --torrc-out, --arti-out, \
+                     --network-only"
+                ));
+            }
+            other => return Err(format!("unknown command {other:?}; known: probe, or flags for a network")),
+        }
+    }
+    if wish.plan.relays < LEAST_RELAYS {
+        return Err(format!("--relays {}: a network has at least {LEAST_RELAYS}", wish.plan.relays));
+    }
+    Ok(wish)
+}
+
+fn number<T: std::str::FromStr>(flag: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{flag} {text:?} is no number"))
+}
+
+/// What relay the arguments ask to probe, or what is wrong with them.
+fn target(rest: &[&str]) -> Result<Target, String> {
     let (provider, rest) = match rest {
         ["--tls", "portable", rest @ ..] => (TlsProvider::PORTABLE, rest),
         ["--tls", "graviola", rest @ ..] => {

@@ -6,11 +6,14 @@
 
 pub mod authority;
 pub mod cache;
+pub mod loopback;
 pub mod network;
 pub mod origin;
+pub mod plan;
 pub mod probe;
 pub mod relay;
 pub mod seed;
+pub mod town;
 pub mod villain;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -1,0 +1,76 @@
+//! A network for a person at a terminal: opened, told of, and kept until Ctrl-C.
+//!
+//! What is written to files is written only once the network answers. Called by
+//! `bin/cepa-lab.rs`. Spec: none.
+#![allow(clippy::print_stdout, reason = "it speaks to the person who started it")]
+
+use core::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::plan::{self, Plan};
+use super::probe::{self, Target};
+use crate::base::RelayIds;
+use crate::crypto::tls::Provider;
+
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// The network.
+    pub plan: Plan,
+    /// Where to write the lines for C tor.
+    pub torrc: Option<PathBuf>,
+    /// Where to write the lines for Arti.
+    pub arti: Option<PathBuf>,
+}
+
+/// Why it ended before its time.
+#[derive(Debug)]
+pub enum Error {
+    /// The network could not be opened.
+    Plan(plan::Error),
+    /// A relay of it does not answer.
+    Silent(probe::Error),
+    /// A file cannot be written.
+    File(PathBuf, io::Error),
+    /// Ctrl-C cannot be heard.
+    Signal(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Plan(error) => write!(f, "no network: {error}"),
+            Error::Silent(error) => write!(f, "a relay of the network does not answer: {error}"),
+            Error::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Error::Signal(error) => write!(f, "Ctrl-C cannot be heard: {error}"),
+        }
+    }
+}
+
+/// Opens the network, tells of it, and waits for Ctrl-C.
+#[allow(clippy::disallowed_methods, reason = "the person wants to know how long it took")]
+pub fn run(wish: &Wish) -> Result<(), Error> {
+    let begun = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let town = wish.plan.open(threads, Provider::best()).map_err(Error::Plan)?;
+    let first = &town.relays()[0];
+    let wanted = RelayIds { rsa: Some(first.rsa), ed25519: Some(first.ed25519) };
+    let target = Target { address: first.address, wanted, provider: Provider::best() };
+    probe::run(&target).map_err(Error::Silent)?;
+    println!("network   {} relays on 127.0.0.1, up in {:.2?}", town.relays().len(), begun.elapsed());
+    println!("# for C tor, or any client that reads a torrc:\n{}", town.torrc().trim_end());
+    save(wish.torrc.as_deref(), &town.torrc())?;
+    save(wish.arti.as_deref(), &town.arti_toml())?;
+    wait().map_err(Error::Signal)
+}
+
+fn save(path: Option<&Path>, text: &str) -> Result<(), Error> {
+    path.map_or(Ok(()), |path| std::fs::write(path, text).map_err(|error| Error::File(path.to_owned(), error)))
+}
+
+fn wait() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(tokio::signal::ctrl_c())
+}
