@@ -11,6 +11,7 @@
 
 mod cpu;
 mod directory;
+mod lab;
 mod probe;
 mod tor;
 
@@ -30,6 +31,9 @@ const TESTS: &[Test] = &[
     ("tor_ignores_what_it_does_not_know", directory::tor_ignores_what_it_does_not_know),
     ("tor_sees_through_each_lie", directory::tor_sees_through_each_lie),
     ("tor_fetches_all_from_the_cache_and_then_a_diff", directory::tor_fetches_all_from_the_cache_and_then_a_diff),
+    ("tor_bootstraps_and_fetches_through_the_lab", lab::tor_bootstraps_and_fetches_through_the_lab),
+    ("tor_reaches_a_socket_of_this_machine_through_the_lab", lab::tor_reaches_a_socket_of_this_machine_through_the_lab),
+    ("tor_bootstraps_among_eight_thousand_relays", lab::tor_bootstraps_among_eight_thousand_relays),
 ];
 
 /// Set by us in the process we start inside the namespace.

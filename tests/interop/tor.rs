@@ -33,6 +33,13 @@ impl Folder {
         Folder(path)
     }
 
+    /// With an empty data directory in it.
+    pub fn with_data() -> Folder {
+        let folder = Folder::new();
+        fs::create_dir(folder.path().join("data")).unwrap();
+        folder
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -1,0 +1,112 @@
+//! The lab's loopback network, used by C tor as a client: it fetches the directory from the
+//! lab's caches, builds circuits through the lab's relays, and carries bytes to the lab's
+//! servers and to sockets of this machine.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use cepa::lab::TlsProvider;
+use cepa::lab::origin::pattern;
+use cepa::lab::plan::{Plan, Town};
+
+use super::tor::{Folder, Reader};
+
+const MIB: u64 = 1 << 20;
+/// How long one request may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A lab network and a C tor that has bootstrapped on it.
+struct Guest {
+    tor: Reader,
+    socks: SocketAddr,
+    _town: Town,
+}
+
+impl Guest {
+    fn of(plan: &Plan) -> Guest {
+        let town = plan.open(2, TlsProvider::best()).unwrap();
+        let lines = town.torrc().replace("TestingTorNetwork 1\n", "");
+        let tor = Reader::start(Folder::with_data(), &lines);
+        let said = tor.until(&["Bootstrapped 100% (done)"]);
+        let ready = "Opened Socks listener connection (ready) on ";
+        let socks = said.iter().find_map(|line| line.split_once(ready)).unwrap().1.trim().parse().unwrap();
+        Guest { tor, socks, _town: town }
+    }
+
+    /// Connects through SOCKS5 by name; gives the reply code if it is refused.
+    fn connect(&self, host: &str, port: u16) -> Result<TcpStream, u8> {
+        let mut stream = TcpStream::connect(self.socks).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&[5, 1, 0]).unwrap();
+        let mut chosen = [0; 2];
+        stream.read_exact(&mut chosen).unwrap();
+        assert_eq!(chosen, [5, 0]);
+        let length = u8::try_from(host.len()).unwrap();
+        let request = [&[5, 1, 0, 3, length][..], host.as_bytes(), &port.to_be_bytes()].concat();
+        stream.write_all(&request).unwrap();
+        let mut reply = [0; 10];
+        stream.read_exact(&mut reply).unwrap();
+        if reply[1] == 0 { Ok(stream) } else { Err(reply[1]) }
+    }
+
+    fn get(&self, length: u64) -> Vec<u8> {
+        let mut stream = self.connect("http.lab", 80).unwrap();
+        write!(stream, "GET /{length} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        answer.split_off(end + 4)
+    }
+}
+
+pub fn tor_bootstraps_and_fetches_through_the_lab() {
+    let guest = Guest::of(&Plan::default());
+    let bytes = guest.get(16 * MIB);
+    assert_eq!(bytes.len() as u64, 16 * MIB);
+    assert!(bytes.iter().zip(0..).all(|(byte, offset)| *byte == pattern(offset)), "not what was sent");
+
+    // Up and back again, more than a window of it.
+    let mut echo = guest.connect("echo.lab", 7).unwrap();
+    let sent: Vec<u8> = (0..2 * MIB).map(pattern).collect();
+    let mut writer = echo.try_clone().unwrap();
+    let up = sent.clone();
+    let writing = thread::spawn(move || writer.write_all(&up).unwrap());
+    let mut back = vec![0; sent.len()];
+    echo.read_exact(&mut back).unwrap();
+    writing.join().unwrap();
+    assert!(back == sent, "the echo is not what was sent");
+
+    assert_eq!(guest.connect("refuse.lab", 80).err(), Some(5));
+    assert_eq!(guest.connect("nowhere.example", 80).err(), Some(4));
+    drop(guest.tor);
+}
+
+pub fn tor_reaches_a_socket_of_this_machine_through_the_lab() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = thread::spawn(move || {
+        let (mut tcp, _) = listener.accept().unwrap();
+        let mut asked = Vec::new();
+        let mut byte = [0];
+        while !asked.ends_with(b"\n") && tcp.read(&mut byte).unwrap() == 1 {
+            asked.push(byte[0]);
+        }
+        tcp.write_all(&(0..MIB).map(pattern).collect::<Vec<_>>()).unwrap();
+        asked
+    });
+    let guest = Guest::of(&Plan::default());
+    let mut stream = guest.connect("127.0.0.1", port).unwrap();
+    stream.write_all(b"give me a mebibyte\n").unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, (0..MIB).map(pattern).collect::<Vec<_>>());
+    assert_eq!(serving.join().unwrap(), b"give me a mebibyte\n");
+}
+
+pub fn tor_bootstraps_among_eight_thousand_relays() {
+    let guest = Guest::of(&Plan { listed: 8000, ..Plan::default() });
+    let bytes = guest.get(MIB);
+    assert!(bytes.len() as u64 == MIB && bytes.iter().zip(0..).all(|(byte, offset)| *byte == pattern(offset)));
+}
