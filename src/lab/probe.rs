@@ -87,9 +87,11 @@ fn run_within(target: &Target, patience: Duration) -> Result<Report, Error> {
         Link::initiate(target.wanted, LeafDigest::of(leaf), target.address.ip(), Timing::default(), clock.now());
     let established = loop {
         let mut established = None;
+        if let Some(bytes) = link.take_transmit() {
+            connection.write(&bytes)?;
+        }
         while let Some(output) = link.poll_output() {
             match output {
-                Output::Transmit(bytes) => connection.write(&bytes)?,
                 Output::Established(done) => established = Some(*done),
                 Output::Cells(cells) => link.recycle(cells),
             }
@@ -325,12 +327,8 @@ mod tests {
             if link.handle_read(buffer, clock.now()).is_err() {
                 return;
             }
-            while let Some(output) = link.poll_output() {
-                if let Output::Transmit(bytes) = output
-                    && stream.write_all(&bytes).is_err()
-                {
-                    return;
-                }
+            if link.take_transmit().is_some_and(|bytes| stream.write_all(&bytes).is_err()) {
+                return;
             }
         }
     }

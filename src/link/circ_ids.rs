@@ -4,7 +4,7 @@
 //! No circuits here, only their numbers. Called by `link/mod.rs`. Spec: tor-spec,
 //! "Choosing circuit IDs in create cells" and "Tearing down circuits".
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Error;
 use crate::base::random::{self, Entropy};
@@ -12,8 +12,8 @@ use crate::wire::cell::CircId;
 
 /// C tor: how many random numbers are tried before giving up.
 const MAX_TRIES: usize = 64;
-/// Cells that may still arrive on a circuit after we closed it: what a circuit window
-/// (1,000) and a full queue on the way hold, with room to spare. Arti's figure.
+/// Cells that may still arrive on a circuit after we closed it; Arti's figure. Three times
+/// the fixed window; a congestion window may grow beyond, and this must grow with it.
 const MAX_LATE_CELLS: u32 = 3000;
 /// Numbers of closed circuits remembered at a time; ours. A relay does not confirm that a
 /// circuit is gone, so the oldest is forgotten when there are more.
@@ -34,7 +34,8 @@ pub enum Fate {
 /// The numbers of one link.
 pub struct CircIds {
     we_initiated: bool,
-    open: BTreeSet<CircId>,
+    /// Whether the other side knows of each.
+    open: BTreeMap<CircId, bool>,
     /// Closed by us; how many cells came since.
     closed: BTreeMap<CircId, u32>,
     /// The same, oldest first.
@@ -53,7 +54,7 @@ impl CircIds {
     }
 
     fn new(we_initiated: bool) -> Self {
-        CircIds { we_initiated, open: BTreeSet::new(), closed: BTreeMap::new(), closed_order: VecDeque::new() }
+        CircIds { we_initiated, open: BTreeMap::new(), closed: BTreeMap::new(), closed_order: VecDeque::new() }
     }
 
     /// A free number of ours, random so that it says nothing about our other circuits.
@@ -61,10 +62,11 @@ impl CircIds {
         for _ in 0..MAX_TRIES {
             let random = u32::from_be_bytes(random::array(entropy));
             let number = if self.we_initiated { random | CircId::INITIATOR } else { random & !CircId::INITIATOR };
-            let free = CircId::new(number)
-                .filter(|id| id.get() != CircId::INITIATOR && !self.open.contains(id) && !self.closed.contains_key(id));
+            let free = CircId::new(number).filter(|id| {
+                id.get() != CircId::INITIATOR && !self.open.contains_key(id) && !self.closed.contains_key(id)
+            });
             if let Some(id) = free {
-                self.open.insert(id);
+                self.open.insert(id, false);
                 return Ok(id);
             }
         }
@@ -81,12 +83,17 @@ impl CircIds {
         if self.open.len() >= MAX_ADOPTED {
             return Err(Error::TooManyCircuits);
         }
-        if id.is_of_initiator() && self.open.insert(id) { Ok(()) } else { Err(Error::BadCircId) }
+        if id.is_of_initiator() && self.open.insert(id, true).is_none() { Ok(()) } else { Err(Error::BadCircId) }
     }
 
-    /// We close a circuit. False if it is closed already.
+    /// A cell goes out on a circuit. False if it is not open.
+    pub fn announce(&mut self, id: CircId) -> bool {
+        self.open.get_mut(&id).map(|known| *known = true).is_some()
+    }
+
+    /// We close a circuit. True if the other side knows of it and must be told.
     pub fn close(&mut self, id: CircId) -> bool {
-        if !self.open.remove(&id) {
+        if self.open.remove(&id) != Some(true) {
             return false;
         }
         if self.closed_order.len() >= MAX_CLOSED
@@ -104,7 +111,7 @@ impl CircIds {
     pub fn on_destroy(&mut self, id: CircId) -> bool {
         self.forget_closed(id);
         // An unknown number is no fault: both sides may have closed at once.
-        self.open.remove(&id)
+        self.open.remove(&id).is_some()
     }
 
     /// A cell of a circuit arrived.
@@ -119,7 +126,7 @@ impl CircIds {
 
     /// Whether a circuit is open.
     pub fn is_open(&self, id: CircId) -> bool {
-        self.open.contains(&id)
+        self.open.contains_key(&id)
     }
 
     /// How many circuits are open.
@@ -167,12 +174,21 @@ mod tests {
         let mut ids = CircIds::of_initiator();
         let first = ids.allocate(&mut Same(0xFF)).unwrap();
         assert_eq!(ids.allocate(&mut Same(0xFF)), Err(Error::NoFreeCircId));
-        assert!(ids.close(first) && !ids.close(first));
+        assert!(ids.announce(first) && ids.close(first) && !ids.close(first) && !ids.announce(first));
         assert_eq!(ids.allocate(&mut Same(0xFF)), Err(Error::NoFreeCircId));
         assert!(!ids.on_destroy(first));
         assert_eq!(ids.allocate(&mut Same(0xFF)), Ok(first));
         // 31 zero bits are not random.
         assert_eq!(ids.allocate(&mut Same(0)), Err(Error::NoFreeCircId));
+    }
+
+    #[test]
+    fn a_circuit_nobody_was_told_of_is_closed_without_a_word() {
+        let mut ids = CircIds::of_initiator();
+        let circuit = ids.allocate(&mut Seeded(1)).unwrap();
+        assert!(!ids.close(circuit));
+        assert_eq!((ids.open_count(), ids.closed.len()), (0, 0));
+        assert_eq!(ids.on_cell(circuit), Err(Error::UnknownCircuit));
     }
 
     #[test]
@@ -204,6 +220,7 @@ mod tests {
         let mut ids = CircIds::of_initiator();
         let circuit = ids.allocate(&mut Seeded(1)).unwrap();
         assert_eq!(ids.on_cell(circuit), Ok(Fate::Deliver));
+        ids.announce(circuit);
         ids.close(circuit);
         for _ in 0..MAX_LATE_CELLS {
             assert_eq!(ids.on_cell(circuit), Ok(Fate::Absorb));
@@ -216,11 +233,14 @@ mod tests {
     fn closed_numbers_are_remembered_up_to_a_bound() {
         let mut ids = CircIds::of_initiator();
         let mut entropy = Seeded(1);
-        let first = ids.allocate(&mut entropy).unwrap();
-        ids.close(first);
-        for _ in 0..MAX_CLOSED {
+        let mut closed = || {
             let circuit = ids.allocate(&mut entropy).unwrap();
-            ids.close(circuit);
+            assert!(ids.announce(circuit) && ids.close(circuit));
+            circuit
+        };
+        let first = closed();
+        for _ in 0..MAX_CLOSED {
+            closed();
         }
         assert_eq!((ids.closed.len(), ids.closed_order.len()), (MAX_CLOSED, MAX_CLOSED));
         assert_eq!(ids.on_cell(first), Err(Error::UnknownCircuit));

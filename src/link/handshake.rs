@@ -18,7 +18,7 @@ use super::identity::{Credentials, LeafDigest, Proven};
 use crate::base::RelayIds;
 use crate::base::codec::Writer;
 use crate::base::redact::Sensitive;
-use crate::base::time::{Now, Tick};
+use crate::base::time::Now;
 use crate::wire;
 use crate::wire::cell::{self, Command, Era};
 use crate::wire::cell_msg::{AuthChallenge, CertType, Certs, Netinfo, Versions};
@@ -26,8 +26,6 @@ use crate::wire::cell_msg::{AuthChallenge, CertType, Certs, Netinfo, Versions};
 /// The link protocols we speak. Arti's list; C tor offers 3 as well, which no relay of
 /// today needs.
 const VERSIONS: [u16; 2] = [4, 5];
-/// C tor: how soon after our VERSIONS a NETINFO must come for its clock to be believed.
-const CLOCK_TRUST: Duration = Duration::from_secs(180);
 /// Addresses kept of those a relay says it has; ours. Real ones have one or two.
 const MAX_OWN_ADDRESSES: usize = 8;
 /// The one way in which today's relays accept an initiator's authentication.
@@ -40,7 +38,8 @@ pub struct Established {
     pub version: u16,
     /// Who the relay is; `None` on the relay's side, where the initiator is nobody.
     pub relay: Option<Proven>,
-    /// How far the relay's clock is from ours, if it said so in time.
+    /// How far the relay's clock is from ours, if it said so. C tor believes it within 180 s
+    /// of VERSIONS; a handshake is given up long before.
     pub skew: Option<ClockSkew>,
     /// Our address as the other side sees it.
     pub our_address: Option<Sensitive<IpAddr>>,
@@ -85,9 +84,9 @@ pub enum Handshake {
 
 impl Handshake {
     /// Begins as initiator, and writes our VERSIONS to `out`.
-    pub fn initiate(wanted: RelayIds, tls_leaf: LeafDigest, address: IpAddr, now: Now, out: &mut Vec<u8>) -> Handshake {
+    pub fn initiate(wanted: RelayIds, tls_leaf: LeafDigest, address: IpAddr, out: &mut Vec<u8>) -> Handshake {
         send_versions(out);
-        let dial = Dial { wanted, address, began: now.tick };
+        let dial = Dial { wanted, address };
         Handshake::ExpectVersions(ExpectVersions { dial, tls_leaf })
     }
 
@@ -137,7 +136,6 @@ impl Handshake {
 struct Dial {
     wanted: RelayIds,
     address: IpAddr,
-    began: Tick,
 }
 
 /// Initiator: our VERSIONS is sent.
@@ -196,11 +194,10 @@ pub struct ExpectNetinfo {
 impl ExpectNetinfo {
     fn netinfo(self, body: &[u8], now: Now) -> Result<Box<Established>, Error> {
         let netinfo = Netinfo::parse(body)?;
-        let believed = now.tick.since(self.dial.began) <= CLOCK_TRUST;
         Ok(Box::new(Established {
             version: self.version,
             relay: Some(self.relay),
-            skew: ClockSkew::between(now, netinfo.timestamp).filter(|_| believed),
+            skew: ClockSkew::between(now, netinfo.timestamp),
             our_address: netinfo.other,
             canonical: netinfo.own().take(MAX_OWN_ADDRESSES).any(|own| own == self.dial.address),
             their_addresses: own_addresses(&netinfo),

@@ -4,6 +4,8 @@
 //! and padding. It knows no circuit beyond its number and opens no socket; both its sides
 //! are here, because the lab's relays are its far end. Drive it like every machine:
 //! `handle_*`, then `poll_output` until there is none, then sleep until `next_deadline`.
+//! Bytes to write are taken only when TLS can write them (`take_transmit`): what waits
+//! counts, here, against the link's bound and against padding.
 //! Called by `client/links.rs`, by the lab, and for now by the probe.
 //! Spec: tor-spec, "Negotiating and initializing channels"; padding-spec.
 
@@ -29,7 +31,7 @@ use crate::wire::cell::{self, Body, CircId, Command, Era};
 use crate::wire::cell_msg::{CertType, Destroy, DestroyReason, PaddingNegotiate};
 
 use circ_ids::{CircIds, Fate};
-use frame::{CellAt, Framer};
+use frame::{CellAt, Framer, Next};
 use handshake::{Established, Handshake, Progress, Responder};
 use identity::LeafDigest;
 use padding::{Mode, Padding, Timing};
@@ -37,6 +39,8 @@ use padding::{Mode, Padding, Timing};
 /// Bytes that may wait to be written before [`Link::handle_send`] refuses more; ours. The
 /// circuits above stop long before, when [`Link::queued`] grows.
 pub const MAX_QUEUED: usize = 1024 * 1024;
+/// What DESTROY may add to that, before the link is given up as stuck; ours.
+const MAX_QUEUED_DESTROYS: usize = 1024 * cell::FIXED_LEN;
 /// Buffers kept for the next read; ours.
 const MAX_SPARE: usize = 2;
 /// C tor: how long a connection may take to be ready for circuits.
@@ -83,8 +87,10 @@ pub enum Error {
     HandshakeTooLong,
     /// The other side has more circuits open than we can serve.
     TooManyCircuits,
-    /// A cell was to be sent on a circuit that is not open.
+    /// A cell was to be sent on a circuit that is not open, perhaps no longer.
     CircuitNotOpen,
+    /// The other side does not read: too much waits to be written.
+    Stuck,
     /// The other side opened a circuit under a number that is ours to choose, or in use.
     BadCircId,
     /// A cell for a circuit that is not there.
@@ -108,8 +114,8 @@ impl Error {
             Error::X509(error) => error.blame(),
             Error::IdentityCertificateOutdated => Blame::Clock,
             Error::NoFreeCircId => Blame::Local,
-            Error::HandshakeTooSlow | Error::QueueFull => Blame::Network,
-            Error::NotOpen | Error::CircuitNotOpen => Blame::Bug,
+            Error::HandshakeTooSlow | Error::QueueFull | Error::CircuitNotOpen | Error::Stuck => Blame::Network,
+            Error::NotOpen => Blame::Bug,
             _ => Blame::Peer,
         }
     }
@@ -145,6 +151,7 @@ impl fmt::Display for Error {
             Error::HandshakeTooLong => "the link handshake had too many cells",
             Error::TooManyCircuits => "the other side has too many circuits open",
             Error::CircuitNotOpen => "a cell was to be sent on a circuit that is not open",
+            Error::Stuck => "the other side does not read",
             Error::BadCircId => "a circuit was opened under a number that may not be used",
             Error::UnknownCircuit => "a cell came for a circuit that is not there",
             Error::TooManyLateCells => "cells kept coming for a circuit that was closed",
@@ -174,11 +181,9 @@ impl From<x509::Error> for Error {
     }
 }
 
-/// What the link wants done.
+/// What a link has come to.
 #[derive(Debug)]
 pub enum Output {
-    /// Write these bytes to TLS.
-    Transmit(Vec<u8>),
     /// The handshake is over; cells may flow.
     Established(Box<Established>),
     /// Cells for circuits arrived.
@@ -230,7 +235,7 @@ impl Link {
     /// identities we dialled, `address` where we connected to.
     pub fn initiate(wanted: RelayIds, tls_leaf: LeafDigest, address: IpAddr, timing: Timing, now: Now) -> Link {
         let mut outgoing = Vec::new();
-        let handshake = Handshake::initiate(wanted, tls_leaf, address, now, &mut outgoing);
+        let handshake = Handshake::initiate(wanted, tls_leaf, address, &mut outgoing);
         Link { outgoing, ..Link::new(handshake, CircIds::of_initiator(), Padding::of_client(timing), true, now) }
     }
 
@@ -266,9 +271,7 @@ impl Link {
     /// Takes what a read brought. After an error the link is dead, and every further call
     /// gives the same error.
     pub fn handle_read(&mut self, buffer: Vec<u8>, now: Now) -> Result<(), Error> {
-        if let State::Failed(error) = self.state {
-            return Err(error);
-        }
+        self.check_handshake_time(now)?;
         let mut read = self.spare.pop().unwrap_or_default();
         read.buffer = buffer;
         read.cells.clear();
@@ -304,6 +307,7 @@ impl Link {
         if self.outgoing.len() + cell::FIXED_LEN > MAX_QUEUED {
             return Err(Error::QueueFull);
         }
+        self.ids.announce(circ_id);
         self.push_cell(circ_id, command, body, now)
     }
 
@@ -316,16 +320,24 @@ impl Link {
 
     /// Chooses the number of a new circuit of ours.
     pub fn open_circuit(&mut self, entropy: &mut dyn Entropy) -> Result<CircId, Error> {
-        self.ids.allocate(entropy)
+        match self.state {
+            State::Open => self.ids.allocate(entropy),
+            State::Handshaking(_) => Err(Error::NotOpen),
+            State::Failed(error) => Err(error),
+        }
     }
 
     /// Ends a circuit, and tells the other side. Nothing happens if it has ended already.
     ///
-    /// However much waits to be written, DESTROY goes out: there is at most one for each
-    /// circuit that was open, and without it the other side would keep the circuit.
+    /// DESTROY goes out although the queue is full, or the other side would keep the
+    /// circuit; when too many of them wait the link fails.
     pub fn close_circuit(&mut self, circ_id: CircId, reason: DestroyReason, now: Now) -> Result<(), Error> {
         if !matches!(self.state, State::Open) || !self.ids.close(circ_id) {
             return Ok(());
+        }
+        if self.outgoing.len() > MAX_QUEUED + MAX_QUEUED_DESTROYS {
+            self.state = State::Failed(Error::Stuck);
+            return Err(Error::Stuck);
         }
         let mut body = [0; cell::BODY_LEN];
         Destroy { reason }.encode(&mut Writer::new(&mut body))?;
@@ -345,22 +357,19 @@ impl Link {
         self.tell_padding(news);
     }
 
-    /// Bytes that wait to be polled and written.
+    /// Bytes that wait to be taken and written.
     pub fn queued(&self) -> usize {
         self.outgoing.len()
     }
 
-    /// The next thing to do.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        if !self.outgoing.is_empty() {
-            return Some(Output::Transmit(core::mem::take(&mut self.outgoing)));
-        }
-        self.outputs.pop_front()
+    /// All bytes that wait to be written. To be called only when TLS has written what it
+    /// was given before.
+    pub fn take_transmit(&mut self) -> Option<Vec<u8>> {
+        (!self.outgoing.is_empty()).then(|| core::mem::take(&mut self.outgoing))
     }
 
-    /// The next thing that arrived, whatever waits to be written. For a runner that writes
-    /// only when it can.
-    pub fn poll_received(&mut self) -> Option<Output> {
+    /// The next thing that the link has come to.
+    pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
@@ -375,31 +384,40 @@ impl Link {
 
     /// The time has come.
     pub fn handle_timeout(&mut self, now: Now, entropy: &mut dyn Entropy) -> Result<(), Error> {
-        match self.state {
-            State::Failed(error) => return Err(error),
-            State::Handshaking(_) if now.tick >= self.handshake_ends => {
-                self.state = State::Failed(Error::HandshakeTooSlow);
-                return Err(Error::HandshakeTooSlow);
-            }
-            State::Handshaking(_) => {}
-            // C tor: while anything waits to be written, the link is not silent.
-            State::Open => {
-                if self.padding.handle_timeout(now.tick, entropy) && self.outgoing.is_empty() {
-                    self.send_own(Command::PADDING, &[]);
-                }
-            }
+        self.check_handshake_time(now)?;
+        let is_open = matches!(self.state, State::Open);
+        // C tor: while anything waits to be written, the link is not silent.
+        if is_open && self.padding.handle_timeout(now.tick, entropy) && self.outgoing.is_empty() {
+            self.send_own(Command::PADDING, &[]);
         }
         Ok(())
     }
 
+    /// Fails if the link has failed, or its handshake takes too long.
+    fn check_handshake_time(&mut self, now: Now) -> Result<(), Error> {
+        if matches!(self.state, State::Handshaking(_)) && now.tick >= self.handshake_ends {
+            self.state = State::Failed(Error::HandshakeTooSlow);
+        }
+        if let State::Failed(error) = self.state { Err(error) } else { Ok(()) }
+    }
+
     /// Finds all cells of a read, answers those of the link itself, keeps the others.
     fn cut(&mut self, read: &mut Cells, now: Now) -> Result<(), Error> {
-        let mut from = 0;
-        while let Some(cell) = self.framer.next_cell(self.era(), &read.buffer, from)? {
-            from = cell.body.end;
-            let body = &read.buffer[cell.body.clone()];
-            if self.handle_cell(&cell, body, now)? {
-                read.cells.push(cell);
+        let mut from = self.framer.first_cell(&read.buffer);
+        loop {
+            let in_handshake = matches!(self.state, State::Handshaking(_));
+            match self.framer.next(self.era(), in_handshake, &read.buffer, from)? {
+                Next::Unfinished => break,
+                Next::Nothing(next) => {
+                    from = next;
+                    self.count_handshake_cell()?;
+                }
+                Next::Cell(cell) => {
+                    from = cell.body.end;
+                    if self.handle_cell(&cell, &read.buffer[cell.body.clone()], now)? {
+                        read.cells.push(cell);
+                    }
+                }
             }
         }
         self.framer.end_read(&read.buffer, from);
@@ -407,6 +425,12 @@ impl Link {
             self.padding.on_cell(now.tick);
         }
         Ok(())
+    }
+
+    /// While the handshake goes on, every cell counts against its bound.
+    fn count_handshake_cell(&mut self) -> Result<(), Error> {
+        self.handshake_cells += u32::from(matches!(self.state, State::Handshaking(_)));
+        if self.handshake_cells > MAX_HANDSHAKE_CELLS { Err(Error::HandshakeTooLong) } else { Ok(()) }
     }
 
     fn era(&self) -> Era {
@@ -418,6 +442,7 @@ impl Link {
 
     /// Whether the cell is for a circuit.
     fn handle_cell(&mut self, cell: &CellAt, body: &[u8], now: Now) -> Result<bool, Error> {
+        self.count_handshake_cell()?;
         match core::mem::replace(&mut self.state, State::Open) {
             State::Open => self.handle_open_cell(cell, body),
             State::Failed(error) => {
@@ -425,10 +450,6 @@ impl Link {
                 Err(error)
             }
             State::Handshaking(handshake) => {
-                self.handshake_cells += 1;
-                if self.handshake_cells > MAX_HANDSHAKE_CELLS {
-                    return Err(Error::HandshakeTooLong);
-                }
                 match handshake.handle_cell(cell.command, body, now, &mut self.outgoing)? {
                     Progress::Going(handshake) => self.state = State::Handshaking(handshake),
                     Progress::Done(established) => {
@@ -477,6 +498,7 @@ impl Link {
     fn tell_padding(&mut self, news: Option<PaddingNegotiate>) {
         let mut body = [0; 6];
         if let Some(negotiate) = news
+            && !matches!(self.state, State::Failed(_))
             && negotiate.encode(&mut Writer::new(&mut body)).is_ok()
         {
             self.send_own(Command::PADDING_NEGOTIATE, &body);
@@ -484,7 +506,7 @@ impl Link {
     }
 
     /// Writes a cell of no circuit: `body` and zeros. PADDING is written only to an empty
-    /// queue and PADDING_NEGOTIATE at the user's word, so neither needs the queue's bound.
+    /// queue and PADDING_NEGOTIATE when the user's wish changes, so neither needs a bound.
     fn send_own(&mut self, command: Command, body: &[u8]) {
         if let Ok(header) = cell::fixed_header(None, command) {
             self.outgoing.extend_from_slice(&header);

@@ -192,13 +192,18 @@ impl Padding {
         };
         let in_use = self.negotiable && (self.engaged || !self.is_client);
         let consensus_pads = normal.low_ms > 0 || normal.high_ms > 0;
-        wanted.filter(|_| in_use && consensus_pads)
+        // A silence of no length would never end.
+        wanted.map(Silence::not_empty).filter(|_| in_use && consensus_pads)
     }
 }
 
 impl Silence {
     fn at_least(self, other: Silence) -> Silence {
         Silence { low_ms: self.low_ms.max(other.low_ms), high_ms: self.high_ms.max(other.high_ms) }
+    }
+
+    fn not_empty(self) -> Silence {
+        Silence { low_ms: self.low_ms.max(1), ..self }
     }
 
     /// low + max(X, Y), X and Y uniform in [0, high - low).
@@ -349,6 +354,21 @@ mod tests {
             .collect();
         assert!(silences.iter().all(|silence| (1500..9500).contains(silence)), "{silences:?}");
         assert!(silences.iter().any(|silence| *silence > 5000), "both bounds are the consensus's: {silences:?}");
+    }
+
+    /// The consensus may say any of these.
+    #[test]
+    fn the_shortest_silences_end_once_and_not_for_ever() {
+        let mut entropy = Seeded(1);
+        for high_ms in [1, 2, 3] {
+            let mut padding = engaged();
+            padding.set(Mode::Normal, Timing { normal: Silence { low_ms: 0, high_ms }, ..Timing::default() }, START);
+            for _ in 0..100 {
+                assert!(!padding.handle_timeout(START, &mut entropy));
+                assert!(padding.next_deadline().unwrap() > START);
+            }
+            assert!(sent_after(&mut padding, START, &mut entropy) >= Duration::from_millis(1));
+        }
     }
 
     #[test]

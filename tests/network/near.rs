@@ -311,9 +311,11 @@ impl<'n> Near<'n> {
     }
 
     fn flush(&mut self) {
+        if let Some(bytes) = self.link.take_transmit() {
+            self.network.send(self.id, bytes);
+        }
         while let Some(output) = self.link.poll_output() {
             match output {
-                Output::Transmit(bytes) => self.network.send(self.id, bytes),
                 Output::Established(_) => self.established = true,
                 Output::Cells(cells) => self.hear_cells(cells),
             }

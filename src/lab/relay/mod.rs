@@ -239,11 +239,7 @@ impl Relay {
             }
         }
         let channel = self.channels.get_mut(&id)?;
-        let bytes = match channel.link.poll_output() {
-            Some(LinkOutput::Transmit(bytes)) => Some(bytes),
-            // Nothing else is ever left over: `drain` takes it at once.
-            _ => None,
-        };
+        let bytes = channel.link.take_transmit();
         let bytes = match &mut channel.mangler {
             Some(mangler) => bytes.map(|bytes| mangler.mangle(bytes)),
             None => bytes,
@@ -376,9 +372,8 @@ impl Relay {
             if channel.link.queued() > 0 {
                 self.ready.insert(id);
             }
-            match channel.link.poll_received() {
+            match channel.link.poll_output() {
                 None => return,
-                Some(LinkOutput::Transmit(_)) => {}
                 Some(LinkOutput::Established(_)) => {
                     channel.established = true;
                     for no in core::mem::take(&mut channel.extending) {
