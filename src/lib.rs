@@ -10,12 +10,13 @@
 //! - floor 1: `wire` (cells, relay messages and document lines, as bytes and as values) and
 //!   `crypto` (handshakes, relay crypto, certificates, TLS)
 //! - floor 2: `link` (one connection to one relay)
-//! - floor 8: [`lab`] (what tries Tor out; for now the probe of one relay)
+//! - floor 8: `lab` (what tries Tor out: a private network, and the probe of one relay)
 #![forbid(unsafe_code)]
 
 mod base;
 pub mod bench;
 mod crypto;
+#[cfg(feature = "tools")]
 pub mod lab;
 mod link;
 mod wire;
