@@ -342,8 +342,8 @@ mod tests {
         assert_eq!(exchange.keys[..64], unhex(keys));
     }
 
-    /// With the live verification string; made by an independent implementation that
-    /// passes the published vector.
+    /// With the live verification string. Made with a program of its own over Python's
+    /// `hashlib` and `cryptography`, which passes the published vector.
     #[test]
     fn live_verification_string() {
         for (client_message, relay_message, sent, answered) in [

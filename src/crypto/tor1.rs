@@ -161,8 +161,9 @@ pub(super) mod tests {
         }
     }
 
-    /// Made by an independent implementation that passes the vectors of the primitives;
-    /// none is published.
+    /// None is published. Made with a program of its own over Python's `hashlib` and
+    /// `cryptography`, so with OpenSSL's primitives; the key order is read from C tor's
+    /// source.
     #[test]
     fn onion_service_vectors() {
         let keys: [u8; 128] = shake("hs layer test");

@@ -170,8 +170,8 @@ fn published_polyval() {
     assert_eq!(hash.finalize()[..], unhex("f7a3b47b846119fae5b7866cf5e5b77e"));
 }
 
-/// Made by an independent implementation that passes the published cases: inputs that
-/// are not all alike, two cells in a row.
+/// Inputs that are not all alike, two cells in a row. Made with a program of its own over
+/// Python's `cryptography` (OpenSSL's AES), which passes the published cases.
 #[test]
 fn two_cells_to_the_third_hop() {
     let mut clients: Vec<_> = (1..=3)
