@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod cache;
+pub mod crooked;
 pub mod loopback;
 pub mod network;
 pub mod origin;

@@ -9,7 +9,10 @@
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
+use super::authority::{self, Authorities, Flag, Member, Spec};
+use super::cache::Cache;
 use super::relay::{Config, LinkId, OnionKeys, Output, Relay};
 use super::seed::SeededEntropy;
 use super::villain::Villain;
@@ -72,8 +75,6 @@ pub struct Role {
     pub is_exit: bool,
     /// Whether it lets a client choose Counter Galois Onion.
     pub offers_cgo: bool,
-    /// What it knows of the network.
-    pub directory: Option<Box<dyn super::relay::Directory>>,
     /// What it does wrong, if anything.
     pub villain: Option<Villain>,
 }
@@ -113,6 +114,7 @@ pub struct Network {
 struct Node {
     relay: Relay,
     facts: RelayFacts,
+    is_exit: bool,
     weather: Weather,
     /// Nothing reaches it, nothing leaves it.
     is_cut: bool,
@@ -199,15 +201,24 @@ impl Network {
             addresses: vec![facts.address.ip()],
             is_exit: role.is_exit,
             reaches_loopback: false,
-            directory: role.directory,
+            directory: None,
             timing: Timing::default(),
             villain: role.villain,
         };
         self.by_address.insert(facts.address, number);
         let relay = Relay::new(config, self.seed, &name);
         let weather = Weather::default();
-        self.relays.push(Node { relay, facts, weather, is_cut: false, wires: BTreeMap::new() });
+        self.relays.push(Node { relay, facts, is_exit: role.is_exit, weather, is_cut: false, wires: BTreeMap::new() });
         Ok(RelayNo(number))
+    }
+
+    /// Makes all relays of now directory caches of a network that consists of them. The first
+    /// of them become its authorities; there must be so many. The cache is given back too.
+    pub fn open_directory(&mut self, spec: Spec) -> Result<Arc<Cache>, authority::Error> {
+        let members = self.relays.iter().enumerate().map(|(number, node)| node.listed(number)).collect();
+        let cache = Arc::new(Cache::new(Authorities::new(spec, members)?));
+        self.relays.iter_mut().for_each(|node| node.relay.set_directory(Box::new(Arc::clone(&cache))));
+        Ok(cache)
     }
 
     /// What a client knows of a relay.
@@ -509,6 +520,15 @@ impl Network {
         if let Party::Relay(number, link) = self.wires[wire].ends[end] {
             self.relays[number].wires.remove(&link);
         }
+    }
+}
+
+impl Node {
+    /// As the authorities are told of it.
+    fn listed(&self, number: usize) -> Member {
+        let SocketAddr::V4(address) = self.facts.address else { unreachable!("`facts` gives no other") };
+        let listed = Member::new(&format!("virtual{number}"), self.facts.ids, address, self.facts.onion_key);
+        if self.is_exit { listed.exit() } else { listed.flagged(Flag::Guard) }
     }
 }
 

@@ -14,11 +14,11 @@ use super::SystemClock;
 use super::authority::{self, Authorities, Flag, Member as Listed, Spec, Trusted};
 use super::cache::Cache;
 use super::loopback::{self, Loopback, Member};
-use super::relay::{Config, Directory, OnionKeys};
+use super::relay::{Config, OnionKeys};
 use super::seed::SeededEntropy;
 use super::villain::Villain;
 use crate::base::random::Entropy;
-use crate::base::time::{Now, Wall};
+use crate::base::time::Wall;
 use crate::base::{Ed25519Id, RelayIds, RsaId, text};
 use crate::crypto::tls::{Leaf, Provider};
 use crate::crypto::x25519::KeyPair;
@@ -46,7 +46,7 @@ pub struct Plan {
     pub listed: usize,
     /// The time from one consensus to the next.
     pub interval: Duration,
-    /// What the last relay, an exit, does wrong.
+    /// What the last relay, an exit, does wrong; or, as a directory, the first authority.
     pub villain: Option<Villain>,
 }
 
@@ -152,9 +152,10 @@ impl Plan {
         let trusted = authorities.certificates().map(|(trusted, _)| trusted).collect();
         let relays = drafts.iter().map(Draft::facts).collect();
         let cache = Arc::new(Cache::new(authorities));
-        let last = self.relays - 1;
+        // As a directory it is an authority that matters: a client's first word is to one.
+        let crook = if self.villain.is_some_and(Villain::is_directory) { 0 } else { self.relays - 1 };
         let members = drafts.into_iter().enumerate().map(|(number, draft)| {
-            let villain = self.villain.filter(|_| number == last);
+            let villain = self.villain.filter(|_| number == crook);
             draft.member(&mut self.entropy(number, "tls"), now.wall, &cache, villain)
         });
         let members = members.collect::<Result<Vec<_>, _>>()?;
@@ -233,20 +234,11 @@ impl Draft {
             addresses: vec![IpAddr::V4(*self.address.ip())],
             is_exit,
             reaches_loopback: is_exit,
-            directory: Some(Box::new(Shelf(Arc::clone(cache)))),
+            directory: Some(Box::new(Arc::clone(cache))),
             timing: Timing::default(),
             villain,
         };
         Ok(Member { config, leaf, listener: self.listener, name: self.nickname })
-    }
-}
-
-/// The network's cache, as each relay serves it.
-struct Shelf(Arc<Cache>);
-
-impl Directory for Shelf {
-    fn answer(&self, request: &[u8], now: Now) -> Option<Vec<u8>> {
-        self.0.answer(request, now.wall)
     }
 }
 

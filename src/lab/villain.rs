@@ -1,11 +1,15 @@
 //! Relays that misbehave on request: one named behaviour each.
 //!
-//! A villain is an honest relay but for one thing, which happens at one of three places:
+//! A villain is an honest relay but for one thing, which happens at one of four places:
 //! to the cells it writes on a client's link ([`Mangler`]), to the messages it says on a
-//! circuit ([`Villain::say`]), or in the relay itself, which asks [`Villain`] by name. Here
+//! circuit ([`Villain::say`]), to what it answers as a directory (`lab/crooked.rs`), or in
+//! the relay itself, which asks [`Villain`] by name. Here
 //! it is shown that each misbehaves; what a client must do about it is the client's to
 //! show. Called by `relay/mod.rs`. Spec: what each breaks is beside its name.
 
+use core::time::Duration;
+
+use crate::base::time::Tick;
 use crate::wire::cell::{self, Command as CellCommand, Era};
 use crate::wire::relay::{Command, StreamId};
 
@@ -15,6 +19,9 @@ const FLOOD: usize = 200;
 const EVERY: u32 = 10;
 /// DATA cells before a stream stalls; ours.
 pub const STALL_AFTER: u32 = 10;
+/// What trickles, and how often; ours.
+const DROP_LEN: usize = 4;
+const DROP_PAUSE: Duration = Duration::from_secs(2);
 /// VPADDING cells of an endless handshake; ours, more than any client should bear.
 const ENDLESS: usize = 1000;
 
@@ -62,10 +69,15 @@ pub enum Villain {
     ResolvedFlood,
     TruncatedUnasked,
     ExtendedUnasked,
+    Trickle,
+    EndlessDirectory,
+    DecompressionBomb,
+    TruncatedConsensus,
+    ConsensusSwap,
 }
 
 /// Every villain: the name it is asked for by, and what it does.
-const ALL: [(Villain, &str, &str); 40] = [
+const ALL: [(Villain, &str, &str); 45] = [
     (Villain::WrongIdentity, "wrong-identity", "proves another identity than its own"),
     (Villain::ExpiredCertificates, "expired-certificates", "shows certificates whose time is over"),
     (Villain::CertsAfterChallenge, "certs-after-challenge", "sends CERTS behind AUTH_CHALLENGE"),
@@ -106,6 +118,11 @@ const ALL: [(Villain, &str, &str); 40] = [
     (Villain::ResolvedFlood, "resolved-flood", "answers one RESOLVE hundreds of times"),
     (Villain::TruncatedUnasked, "truncated-unasked", "says that the circuit was cut when it was not"),
     (Villain::ExtendedUnasked, "extended-unasked", "says that the circuit was extended when nobody asked"),
+    (Villain::Trickle, "trickle", "writes four bytes at a time, two seconds apart"),
+    (Villain::EndlessDirectory, "endless-directory", "answers directory requests without an end"),
+    (Villain::DecompressionBomb, "decompression-bomb", "answers directory requests with zeros that inflate to 2 GiB"),
+    (Villain::TruncatedConsensus, "truncated-consensus", "serves the first half of the consensus"),
+    (Villain::ConsensusSwap, "consensus-swap", "serves the consensus of another network, rightly signed"),
 ];
 
 /// A message a relay says: what, on which stream, with which body.
@@ -119,6 +136,17 @@ impl Villain {
             let known: Vec<_> = ALL.iter().map(|(_, name, _)| *name).collect();
             format!("no villain is called {name:?}; known: {}", known.join(", "))
         })
+    }
+
+    /// Whether what it does wrong is in how it answers as a directory.
+    pub fn is_directory(self) -> bool {
+        matches!(
+            self,
+            Villain::EndlessDirectory
+                | Villain::DecompressionBomb
+                | Villain::TruncatedConsensus
+                | Villain::ConsensusSwap
+        )
     }
 
     /// All of them, each with its name and what it does.
@@ -171,8 +199,10 @@ pub struct Mangler {
     unfinished: Vec<u8>,
     era: Era,
     relay_cells: u32,
-    /// What is held back: CERTS, until the challenge is out.
+    /// What is held back: CERTS, until the challenge is out; of what trickles, all the rest.
     held: Vec<u8>,
+    /// When the next bytes trickle.
+    next_drop: Tick,
     is_silent: bool,
     is_done: bool,
 }
@@ -186,13 +216,34 @@ impl Mangler {
             era: Era::Versions,
             relay_cells: 0,
             held: Vec::new(),
+            next_drop: Tick::default(),
             is_silent: villain == Villain::StallBeforeVersions,
             is_done: false,
         }
     }
 
+    /// When the next bytes trickle, if any are held back.
+    pub fn next_drop(&self) -> Option<Tick> {
+        (self.villain == Villain::Trickle && !self.held.is_empty()).then_some(self.next_drop)
+    }
+
+    /// The next bytes that trickle, or none yet; `None` if none are held back.
+    pub fn trickle(&mut self, now: Tick) -> Option<Option<Vec<u8>>> {
+        let at = self.next_drop()?;
+        if now < at {
+            return Some(None);
+        }
+        self.next_drop = now + DROP_PAUSE;
+        let length = self.held.len().min(DROP_LEN);
+        Some(Some(self.held.drain(..length).collect()))
+    }
+
     /// What is written instead of `bytes`.
-    pub fn mangle(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+    pub fn mangle(&mut self, bytes: Vec<u8>, now: Tick) -> Vec<u8> {
+        if self.villain == Villain::Trickle {
+            self.held.extend(bytes);
+            return self.trickle(now).flatten().unwrap_or_default();
+        }
         self.unfinished.extend(bytes);
         let mut out = Vec::new();
         while let Ok(Some(header)) = cell::peek(self.era, &self.unfinished) {

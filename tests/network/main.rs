@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, reason = "a test prints its seed")]
 
 mod circuits;
+mod directory;
 mod near;
 mod streams;
 mod villains;

@@ -213,6 +213,34 @@ impl<'n> Near<'n> {
         stream
     }
 
+    /// Begins a stream to the directory of the last hop, and waits until it is open.
+    pub fn begin_dir(&mut self) -> StreamId {
+        let stream = self.new_stream();
+        self.send(Command::BEGIN_DIR, Some(stream), &[]);
+        let event = self.next_event();
+        let Event::Message { command, stream: Some(heard), .. } = event else { panic!("no directory: {event:?}") };
+        assert_eq!((command, heard), (Command::CONNECTED, stream));
+        stream
+    }
+
+    /// Asks the directory of the last hop for something, and does not wait.
+    pub fn ask(&mut self, path: &str) -> StreamId {
+        let stream = self.begin_dir();
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        request.as_bytes().chunks(498).for_each(|chunk| self.send(Command::DATA, Some(stream), chunk));
+        stream
+    }
+
+    /// Asks the directory of the last hop for something; gives the head and the body.
+    pub fn get(&mut self, path: &str) -> (String, Vec<u8>) {
+        let stream = self.ask(path);
+        let (mut answer, reason) = self.read_to_end(stream);
+        assert_eq!(reason, EndReason::DONE);
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let body = answer.split_off(end);
+        (String::from_utf8(answer).unwrap(), body)
+    }
+
     pub fn new_stream(&mut self) -> StreamId {
         self.next_stream += 1;
         StreamId::new(self.next_stream).unwrap()

@@ -12,9 +12,12 @@ use cepa::internal::wire::cell::Command as CellCommand;
 use cepa::internal::wire::cell_msg::{Created2, DestroyReason, HandshakeType};
 use cepa::internal::wire::relay::{Command, StreamId};
 use cepa::internal::wire::relay_msg::{Connected, End, Resolve};
-use cepa::lab::network::{Network, RelayNo, Role};
+use cepa::lab::authority::Spec;
+use cepa::lab::cache::CONSENSUS;
+use cepa::lab::network::{BEGINNING, Network, RelayNo, Role};
 use cepa::lab::seed::SeededEntropy;
 use cepa::lab::villain::{STALL_AFTER, Villain};
+use miniz_oxide::inflate::TINFLStatus;
 
 use super::near::{Event, Near, ntor_start, target};
 use super::seed;
@@ -50,6 +53,15 @@ fn show(villain: Villain, seed: u64) {
             near.create_ntor(relays[0]);
             near.begin_unheard("echo.lab", 80);
             assert_eq!(near.link_failure(), Error::RelayEarlyFromRelay);
+        }
+        V::Trickle => {
+            let (mut network, relays) = network(villain, 0, seed);
+            assert_eq!(Near::connect(&mut network, relays[0]).link_failure(), Error::HandshakeTooSlow);
+            // It was never silent for long.
+            assert!(network.carried() > 30 * 4, "{}", network.carried());
+        }
+        V::EndlessDirectory | V::DecompressionBomb | V::TruncatedConsensus | V::ConsensusSwap => {
+            show_directory(villain, seed);
         }
         V::EarlyDestroy => {
             let (mut network, relays) = network(villain, 0, seed);
@@ -123,6 +135,54 @@ fn circuit<'n>(network: &'n mut Network, relays: [RelayNo; 3]) -> Near<'n> {
     near.extend_ntor(relays[1]);
     near.extend_ntor(relays[2]);
     near
+}
+
+fn show_directory(villain: Villain, seed: u64) {
+    let (mut network, relays) = network(villain, 0, seed);
+    let cache = network.open_directory(Spec::new(seed, BEGINNING)).unwrap();
+    let round = cache.authorities().round(BEGINNING);
+    let honest = cache.authorities().consensus(round).unwrap();
+    let mut near = Near::dial(&mut network, relays[0]);
+    near.create_fast();
+    if villain == Villain::EndlessDirectory {
+        return never_ends(&mut near, honest.len());
+    }
+    let (head, body) = near.get(CONSENSUS);
+    assert!(head.starts_with("HTTP/1.0 200 OK\r\n"), "{head}");
+    let trusted: Vec<_> = cache.authorities().certificates().map(|(trusted, _)| trusted.torrc_line()).collect();
+    let text = String::from_utf8_lossy(&body);
+    let shown = match villain {
+        Villain::DecompressionBomb => {
+            let limit = 100 << 20;
+            let inflated = miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(&body, limit);
+            let has_more = inflated.is_err_and(|error| error.status == TINFLStatus::HasMoreOutput);
+            head.contains("\r\nContent-Encoding: deflate\r\n") && body.len() < 3 << 20 && has_more
+        }
+        Villain::TruncatedConsensus => body == honest.as_bytes()[..honest.len() / 2],
+        Villain::ConsensusSwap => {
+            let signers = text.lines().filter_map(|line| line.strip_prefix("directory-signature sha256 "));
+            let mut signers = signers.map(|line| line.split(' ').next().unwrap());
+            signers.clone().count() == 3 && signers.all(|id| trusted.iter().all(|line| !line.contains(id)))
+        }
+        other => panic!("{other:?} is not shown"),
+    };
+    assert!(shown, "{villain:?}: {head}");
+}
+
+/// An answer of which ten times the honest length is not the end.
+fn never_ends(near: &mut Near<'_>, honest: usize) {
+    let stream = near.ask(CONSENSUS);
+    let (mut read, mut cells) = (0, 0);
+    while read < 10 * honest {
+        match near.next_event() {
+            Event::Message { command: Command::DATA, body, .. } => {
+                read += body.len();
+                cells += 1;
+                near.acknowledge(stream, cells);
+            }
+            other => panic!("after {read} bytes: {other:?}"),
+        }
+    }
 }
 
 /// What the exit says, with its body, until it falls silent.

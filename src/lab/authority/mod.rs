@@ -67,6 +67,9 @@ pub struct Spec {
     pub seed: u64,
     /// How many authorities. The first members are they.
     pub authorities: usize,
+    /// Which pairs of keys they have, from that number on: no two networks are told apart by
+    /// their seeds.
+    pub first_key: usize,
     /// How many relays there are in all; if members are fewer, the others are made up. Of
     /// those, one or two in a hundred are away in any one round.
     pub listed: usize,
@@ -89,6 +92,7 @@ impl Spec {
         Spec {
             seed,
             authorities: 3,
+            first_key: 0,
             listed: 0,
             invention: Invention::default(),
             interval: Duration::from_secs(3600),
@@ -236,7 +240,7 @@ impl Authorities {
 
 impl Authority {
     fn of(number: usize, member: &Member, spec: &Spec) -> Result<Authority, Error> {
-        let keys = Keys::of(number, spec.seed)?;
+        let keys = Keys::of(spec.first_key + number, spec.seed)?;
         let at = SocketAddrV4::new(*member.ipv4.ip(), DIR_PORT);
         let certificate = keys.certificate(at, spec.start - CERTIFICATE_BEFORE, spec.start + CERTIFICATE_AFTER)?;
         Ok(Authority {

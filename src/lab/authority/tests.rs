@@ -38,7 +38,7 @@ fn items(text: &str) -> Vec<Item<'_>> {
 }
 
 /// How many authorities, whose certificates say with which key, have signed the document.
-fn good_signatures(authorities: &Authorities, consensus: &str) -> usize {
+pub(crate) fn good_signatures(authorities: &Authorities, consensus: &str) -> usize {
     let end = consensus.find("\ndirectory-signature ").unwrap() + "\ndirectory-signature ".len();
     let digest = kdf::sha256(&[&consensus.as_bytes()[..end]]);
     let mut good = 0;

@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use self::http::{Encoding, Head, Request};
 use super::authority::{Authorities, diff};
+use super::relay::{Answered, Directory};
 use crate::base::text;
-use crate::base::time::Wall;
+use crate::base::time::{Now, Wall};
 
 pub use self::http::MAX_REQUEST_LEN;
 
@@ -33,7 +34,8 @@ const MICRODESC_LIFETIME: Duration = Duration::from_secs(48 * 3600);
 const KEPT_LEVEL: u8 = 6;
 const PASSING_LEVEL: u8 = 1;
 
-const CONSENSUS: &str = "/tor/status-vote/current/consensus-microdesc";
+/// Under which path the consensus is.
+pub const CONSENSUS: &str = "/tor/status-vote/current/consensus-microdesc";
 
 /// A cache of one network's documents.
 pub struct Cache {
@@ -249,6 +251,14 @@ impl Cache {
             let new = &shelf.consensus.text;
             older.map(|old| (diff::digest(&old), Document::new(diff::write(&old, new)))).collect()
         })
+    }
+}
+
+/// The cache of a network, as each of its relays serves it.
+impl Directory for Arc<Cache> {
+    fn answer(&self, request: &[u8], now: Now) -> Option<Answered> {
+        let bytes = Cache::answer(self, request, now.wall)?;
+        Some(Answered { bytes, again_from: None })
     }
 }
 

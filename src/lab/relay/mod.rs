@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::RelayIds;
 use crate::base::time::{Now, Tick, earlier};
+use crate::lab::crooked;
 use crate::lab::origin::{self, Given, Habit, Origin, ResolveFailure};
 use crate::lab::seed::SeededEntropy;
 use crate::lab::villain::{self, Mangler, Villain};
@@ -76,8 +77,17 @@ pub struct StreamKey(CircuitNo, StreamId);
 
 /// Who answers requests for directory documents.
 pub trait Directory: Send {
-    /// The whole answer to a request, once all of the request is there.
-    fn answer(&self, request: &[u8], now: Now) -> Option<Vec<u8>>;
+    /// The answer to a request, once all of the request is there.
+    fn answer(&self, request: &[u8], now: Now) -> Option<Answered>;
+}
+
+/// What a directory says to one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// What it says first.
+    pub bytes: Vec<u8>,
+    /// Where it goes on when it has said that, of an answer that never ends.
+    pub again_from: Option<usize>,
 }
 
 /// What a relay is.
@@ -108,6 +118,7 @@ pub struct Relay {
     circuits: BTreeMap<CircuitNo, Routed>,
     next_link: u32,
     next_circuit: u32,
+    written: u64,
     /// Links that have something to write, or circuits with something to say.
     ready: BTreeSet<LinkId>,
     outputs: VecDeque<Output>,
@@ -172,17 +183,29 @@ impl Far {
 
 impl Relay {
     /// A relay that draws from the stream of its `name` under `seed`.
-    pub fn new(config: Config, seed: u64, name: &str) -> Self {
-        Relay {
+    pub fn new(mut config: Config, seed: u64, name: &str) -> Self {
+        let directory = config.directory.take();
+        let mut relay = Relay {
             config,
             entropy: SeededEntropy::new(seed, name),
             channels: BTreeMap::new(),
             circuits: BTreeMap::new(),
             next_link: 0,
             next_circuit: 0,
+            written: 0,
             ready: BTreeSet::new(),
             outputs: VecDeque::new(),
-        }
+        };
+        directory.into_iter().for_each(|directory| relay.set_directory(directory));
+        relay
+    }
+
+    /// From now on it is a directory cache, or another one.
+    pub fn set_directory(&mut self, directory: Box<dyn Directory>) {
+        self.config.directory = Some(match self.config.villain {
+            Some(villain) => crooked::wrap(directory, villain),
+            None => directory,
+        });
     }
 
     /// Somebody connected, from `peer`. TLS, if any, is up.
@@ -233,6 +256,25 @@ impl Relay {
 
     /// The next bytes to write to a link. The runner calls this when it can write.
     pub fn take_transmit(&mut self, id: LinkId, now: Now) -> Option<Vec<u8>> {
+        let bytes = match self.trickle(id, now) {
+            Some(drop) => drop,
+            None => self.take_honest(id, now),
+        };
+        match &bytes {
+            None => {
+                self.ready.remove(&id);
+            }
+            Some(bytes) => self.written += u64::try_from(bytes.len()).unwrap_or(0),
+        }
+        bytes
+    }
+
+    /// What a villain gives of what it holds back; `None` if it holds back nothing.
+    fn trickle(&mut self, id: LinkId, now: Now) -> Option<Option<Vec<u8>>> {
+        self.channels.get_mut(&id)?.mangler.as_mut()?.trickle(now.tick)
+    }
+
+    fn take_honest(&mut self, id: LinkId, now: Now) -> Option<Vec<u8>> {
         while self.channels.get(&id).is_some_and(|channel| channel.link.queued() < TRANSMIT_LEN) {
             if !self.talk(id, now) {
                 break;
@@ -240,14 +282,10 @@ impl Relay {
         }
         let channel = self.channels.get_mut(&id)?;
         let bytes = channel.link.take_transmit();
-        let bytes = match &mut channel.mangler {
-            Some(mangler) => bytes.map(|bytes| mangler.mangle(bytes)),
+        match &mut channel.mangler {
+            Some(mangler) => bytes.map(|bytes| mangler.mangle(bytes, now.tick)),
             None => bytes,
-        };
-        if bytes.is_none() {
-            self.ready.remove(&id);
         }
-        bytes
     }
 
     /// The next thing to do besides writing.
@@ -259,11 +297,19 @@ impl Relay {
     pub fn next_deadline(&self) -> Option<Tick> {
         let links = self.channels.values().map(|channel| channel.link.next_deadline());
         let circuits = self.circuits.values().map(|routed| routed.deadline);
-        links.chain(circuits).fold(None, earlier)
+        links.chain(circuits).chain(self.trickles().map(|(_, at)| Some(at))).fold(None, earlier)
+    }
+
+    /// The links that villains hold bytes of back for, and until when.
+    fn trickles(&self) -> impl Iterator<Item = (LinkId, Tick)> {
+        let waiting = self.channels.iter().filter(|(id, _)| !self.ready.contains(id));
+        waiting.filter_map(|(id, channel)| Some((*id, channel.mangler.as_ref()?.next_drop()?)))
     }
 
     /// The time has come.
     pub fn handle_timeout(&mut self, now: Now) {
+        let drops: Vec<_> = self.trickles().filter(|(_, at)| *at <= now.tick).map(|(id, _)| id).collect();
+        self.ready.extend(drops);
         let late: Vec<_> = self
             .channels
             .iter_mut()
@@ -343,6 +389,16 @@ impl Relay {
     /// How many circuits run through or end at it.
     pub fn circuit_count(&self) -> usize {
         self.circuits.len()
+    }
+
+    /// How many circuits end at it: of all relays together, how many there are.
+    pub fn ending_count(&self) -> usize {
+        self.circuits.values().filter(|routed| matches!(routed.far, Far::Nothing)).count()
+    }
+
+    /// How many bytes it has written to its links.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     // --- links ---------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use super::Answered;
 use super::circuit::Fault;
 use crate::base::time::Tick;
 use crate::lab::origin::{Given, Origin};
@@ -32,7 +33,7 @@ pub enum Behind {
         /// What was asked so far.
         request: Vec<u8>,
         /// What is left to say, once it is known.
-        answer: Option<Vec<u8>>,
+        answer: Option<Answered>,
         /// How much of it is said.
         said: usize,
     },
@@ -113,7 +114,10 @@ impl Stream {
             Behind::Nobody => Given::NothingUntil(None),
             Behind::Directory { answer: None, .. } => Given::NothingUntil(None),
             Behind::Directory { answer: Some(answer), said, .. } => {
-                let rest = answer.get(*said..).unwrap_or_default();
+                if *said >= answer.bytes.len() {
+                    *said = answer.again_from.unwrap_or(*said);
+                }
+                let rest = answer.bytes.get(*said..).unwrap_or_default();
                 let piece = rest.get(..room).unwrap_or(rest).to_vec();
                 *said += piece.len();
                 if piece.is_empty() { Given::End(EndReason::DONE) } else { Given::Bytes(piece) }

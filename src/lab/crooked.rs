@@ -1,0 +1,204 @@
+//! Directories that deceive: an honest one behind them, and one thing wrong with its answers.
+//!
+//! Knows no link and no circuit: what a villain does there is `villain.rs`'s and the
+//! relay's. An answer that costs its reader gigabytes costs nothing to make. Called by
+//! `relay/mod.rs` when a villain is given a directory. Spec: what each breaks is dir-spec,
+//! "Client operation".
+
+use core::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::OnceLock;
+
+use miniz_oxide::deflate::core::CompressorOxide;
+use miniz_oxide::deflate::stream::deflate;
+use miniz_oxide::{DataFormat, MZFlush};
+
+use super::authority::{Authorities, Member, Spec};
+use super::cache::{CONSENSUS, Cache};
+use super::relay::{Answered, Directory};
+use super::villain::Villain;
+use crate::base::time::Now;
+use crate::base::{Ed25519Id, RelayIds, RsaId};
+use crate::crypto::x25519::PublicKey;
+
+/// What the decompression bomb inflates to, and in pieces of which size it is made; ours.
+const BOMB_LEN: u64 = 2 << 30;
+const PIECE_LEN: usize = 1 << 20;
+/// What the bomb says before its body.
+const BOMB_HEAD: &str = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: deflate\r\n\r\n";
+/// The other network's authorities have keys that no network of the lab begins with.
+const OTHER_KEYS: usize = 6;
+/// How many relays the other network says it has; ours.
+const OTHER_LISTED: usize = 40;
+
+/// A directory whose answers are `villain`'s; the honest one itself, if that is another
+/// kind of villain.
+pub fn wrap(honest: Box<dyn Directory>, villain: Villain) -> Box<dyn Directory> {
+    match villain {
+        Villain::EndlessDirectory | Villain::TruncatedConsensus => Box::new(Mangled { honest, villain }),
+        Villain::DecompressionBomb => Box::new(Bomb { honest, bytes: OnceLock::new() }),
+        Villain::ConsensusSwap => Box::new(Swap { honest, other: OnceLock::new() }),
+        _ => honest,
+    }
+}
+
+/// Says what is honest too often, or not to its end.
+struct Mangled {
+    honest: Box<dyn Directory>,
+    villain: Villain,
+}
+
+impl Directory for Mangled {
+    fn answer(&self, request: &[u8], now: Now) -> Option<Answered> {
+        let mut answer = self.honest.answer(request, now)?;
+        let body = body_of(&answer.bytes);
+        if self.villain == Villain::EndlessDirectory {
+            // Of an empty body there is no end either.
+            if body == answer.bytes.len() {
+                answer.bytes.push(b'\n');
+            }
+            answer.again_from = Some(body);
+        } else if is_consensus(request) {
+            answer.bytes.truncate(body + (answer.bytes.len() - body) / 2);
+        }
+        Some(answer)
+    }
+}
+
+/// Says what is small, and large when it is inflated.
+struct Bomb {
+    honest: Box<dyn Directory>,
+    bytes: OnceLock<Vec<u8>>,
+}
+
+impl Directory for Bomb {
+    fn answer(&self, request: &[u8], now: Now) -> Option<Answered> {
+        // Not before the request is all there.
+        self.honest.answer(request, now)?;
+        let body = self.bytes.get_or_init(bomb);
+        Some(Answered { bytes: [BOMB_HEAD.as_bytes(), body].concat(), again_from: None })
+    }
+}
+
+/// Says what is true of another network.
+struct Swap {
+    honest: Box<dyn Directory>,
+    other: OnceLock<Option<Cache>>,
+}
+
+impl Directory for Swap {
+    fn answer(&self, request: &[u8], now: Now) -> Option<Answered> {
+        let honest = self.honest.answer(request, now)?;
+        if !is_consensus(request) {
+            return Some(honest);
+        }
+        let other = self.other.get_or_init(|| elsewhere(now));
+        // Whoever's signatures were asked for, it gives those that it has.
+        let request = format!("GET {CONSENSUS} HTTP/1.0\r\n\r\n");
+        let bytes = other.as_ref()?.answer(request.as_bytes(), now.wall)?;
+        Some(Answered { bytes, again_from: None })
+    }
+}
+
+/// A network that nobody asked for: three authorities, and relays that are made up.
+fn elsewhere(now: Now) -> Option<Cache> {
+    let member = |number: u8| {
+        let ids = RelayIds { rsa: Some(RsaId([number; 20])), ed25519: Some(Ed25519Id([number; 32])) };
+        let address = SocketAddrV4::new(Ipv4Addr::new(10, number, 1, 1), 9001);
+        Member::new(&format!("elsewhere{number}"), ids, address, PublicKey([number; 32]))
+    };
+    let spec = Spec { first_key: OTHER_KEYS, listed: OTHER_LISTED, ..Spec::new(u64::MAX, now.wall) };
+    Authorities::new(spec, (1..4).map(member).collect()).ok().map(Cache::new)
+}
+
+fn is_consensus(request: &[u8]) -> bool {
+    request.strip_prefix(b"GET ").is_some_and(|rest| rest.starts_with(CONSENSUS.as_bytes()))
+}
+
+/// Where the body of an answer begins.
+fn body_of(answer: &[u8]) -> usize {
+    let end = b"\r\n\r\n";
+    answer.windows(end.len()).position(|window| window == end).map_or(answer.len(), |at| at + end.len())
+}
+
+/// [`BOMB_LEN`] zeros in the format of zlib, good to the checksum at its end: one piece,
+/// which a flush has ended at a whole byte, as often as it takes.
+fn bomb() -> Vec<u8> {
+    let mut compressor = CompressorOxide::default();
+    compressor.set_format_and_level(DataFormat::Raw, 9);
+    let mut piece = vec![0; PIECE_LEN];
+    let result = deflate(&mut compressor, &vec![0; PIECE_LEN], &mut piece, MZFlush::Full);
+    piece.truncate(result.bytes_written);
+    let pieces = BOMB_LEN / PIECE_LEN as u64;
+    let mut bytes = vec![0x78, 0xDA];
+    (0..pieces).for_each(|_| bytes.extend(&piece));
+    // An empty last block.
+    bytes.extend([3, 0]);
+    // Adler-32 of zeros: how many, and one.
+    let sum = u16::try_from(BOMB_LEN % 65_521).unwrap_or(0);
+    bytes.extend(sum.to_be_bytes());
+    bytes.extend([0, 1]);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Tick;
+    use crate::lab::authority::tests::{START, good_signatures, network};
+    use miniz_oxide::inflate::TINFLStatus;
+    use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
+    use std::sync::Arc;
+
+    const NOW: Now = Now { tick: Tick::new(core::time::Duration::ZERO), wall: START };
+
+    fn crooked(villain: Villain) -> Box<dyn Directory> {
+        wrap(Box::new(Arc::new(Cache::new(network(Spec::new(1, START))))), villain)
+    }
+
+    fn consensus(villain: Villain) -> String {
+        let request = format!("GET {CONSENSUS} HTTP/1.0\r\n\r\n");
+        let answer = crooked(villain).answer(request.as_bytes(), NOW).unwrap();
+        String::from_utf8(answer.bytes[body_of(&answer.bytes)..].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_bomb_inflates_to_gigabytes_and_its_checksum_is_right() {
+        let bytes = bomb();
+        assert!(bytes.len() < 3 << 20, "{}", bytes.len());
+        let mut window = vec![0; 1 << 15];
+        let (mut inflater, mut at, mut total) = (Box::<DecompressorOxide>::default(), 0, 0_u64);
+        loop {
+            let place = usize::try_from(total).unwrap() % window.len();
+            let flags = inflate_flags::TINFL_FLAG_PARSE_ZLIB_HEADER | inflate_flags::TINFL_FLAG_COMPUTE_ADLER32;
+            let (status, read, written) = decompress(&mut inflater, &bytes[at..], &mut window, place, flags);
+            at += read;
+            total += written as u64;
+            match status {
+                TINFLStatus::HasMoreOutput => {}
+                TINFLStatus::Done => break,
+                other => panic!("{other:?} after {total}"),
+            }
+        }
+        assert_eq!((at, total), (bytes.len(), BOMB_LEN));
+    }
+
+    #[test]
+    fn a_swapped_consensus_is_rightly_signed_by_others() {
+        let text = consensus(Villain::ConsensusSwap);
+        let other = elsewhere(NOW).unwrap();
+        assert_eq!(good_signatures(other.authorities(), &text), 3);
+        assert_eq!(good_signatures(&network(Spec::new(1, START)), &text), 0);
+    }
+
+    #[test]
+    fn a_directory_says_nothing_before_the_request_is_there() {
+        for (villain, ..) in Villain::all().filter(|(villain, ..)| villain.is_directory()) {
+            assert_eq!(crooked(villain).answer(b"GET /tor/", NOW), None, "{villain:?}");
+        }
+    }
+
+    #[test]
+    fn an_honest_directory_stays_honest_with_a_villain_of_another_kind() {
+        assert_eq!(consensus(Villain::TagsCells).matches("\ndirectory-signature ").count(), 3);
+    }
+}
