@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cepa::lab::plan::LEAST_RELAYS;
 use cepa::lab::probe::{self, Target};
@@ -12,7 +13,7 @@ use cepa::lab::villain::Villain;
 use cepa::lab::{RelayIds, TlsProvider, town};
 
 const USAGE: &str = "\
-usage: cepa-lab [--relays N] [--listed N] [--seed N] [--villain NAME]
+usage: cepa-lab [--relays N] [--listed N] [--seed N] [--latency MS] [--port N] [--villain NAME]
                 [--torrc-out FILE] [--arti-out FILE] [--network-only]
        cepa-lab probe [--tls graviola|portable] ADDR:PORT [FINGERPRINT]
 
@@ -21,7 +22,9 @@ use it with the lines it prints, or writes to the files named.
   --relays N         how many relays run (11)
   --listed N         how many are listed in all; the others are made up
   --seed N           everything but ports and dates follows from it (1)
-  --villain NAME     one exit misbehaves; an unknown name lists them all
+  --latency MS       how much later each relay hears what its links bring (0)
+  --port N           they listen on N, N+1 and so on (without it, on any free ports)
+  --villain NAME     one relay misbehaves; an unknown name lists them all
   --torrc-out FILE   lines that point C tor at it, written once it answers
   --arti-out FILE    the same for Arti
   --network-only     no client of our own (there is none yet)
@@ -80,14 +83,16 @@ fn wish(arguments: &[&str]) -> Result<town::Wish, String> {
             "--relays" => wish.plan.relays = number(flag, value()?)?,
             "--listed" => wish.plan.listed = number(flag, value()?)?,
             "--seed" => wish.plan.seed = number(flag, value()?)?,
+            "--latency" => wish.plan.latency = Duration::from_millis(number(flag, value()?)?),
+            "--port" => wish.plan.port = Some(number(flag, value()?)?),
             "--villain" => wish.plan.villain = Some(Villain::of_name(value()?)?),
             "--torrc-out" => wish.torrc = Some(PathBuf::from(value()?)),
             "--arti-out" => wish.arti = Some(PathBuf::from(value()?)),
             "--network-only" => {}
             other if other.starts_with('-') => {
                 return Err(format!(
-                    "unknown flag {other:?}; known: --relays, --listed, --seed, --villain, --torrc-out, --arti-out, \
-                     --network-only"
+                    "unknown flag {other:?}; known: --relays, --listed, --seed, --latency, --port, --villain, \
+                     --torrc-out, --arti-out, --network-only"
                 ));
             }
             other => return Err(format!("unknown command {other:?}; known: probe, or flags for a network")),

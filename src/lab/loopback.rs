@@ -9,7 +9,7 @@
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerCon
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
+use tokio::time::Instant;
 
 use super::relay::{Config, LinkId, Output, Relay, StreamKey};
 use super::{SystemClock, SystemEntropy};
@@ -31,6 +32,11 @@ use crate::wire::relay_msg::EndReason;
 const TICK: Duration = Duration::from_millis(20);
 /// How long a stream that is full waits before it looks again; ours.
 const PAUSE: Duration = Duration::from_millis(2);
+/// How often a relay tells what it counts; ours.
+const REPORT: Duration = Duration::from_millis(250);
+/// Bytes of a link that may be on their way where there is latency; ours, more than the
+/// windows of a few circuits.
+const MAX_DELAYED: usize = 4 << 20;
 /// How long TLS may take to come up; ours.
 const TLS_LIMIT: Duration = Duration::from_secs(30);
 
@@ -44,12 +50,24 @@ pub struct Member {
     pub listener: std::net::TcpListener,
     /// The name of its stream of randomness.
     pub name: String,
+    /// How much later it hears what its links bring.
+    pub latency: Duration,
 }
 
 /// Relays that run until this is dropped.
 pub struct Loopback {
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    counts: Vec<watch::Receiver<Counts>>,
+}
+
+/// What relays count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Circuits that end at them.
+    pub circuits: usize,
+    /// Bytes they have written to their links, before TLS.
+    pub written: u64,
 }
 
 /// Binds a port of the loopback address: that one, or any.
@@ -64,15 +82,26 @@ impl Loopback {
     pub fn start(members: Vec<Member>, seed: u64, threads: usize, provider: Provider) -> io::Result<Loopback> {
         let (stop, stopped) = watch::channel(false);
         let threads = threads.clamp(1, members.len().max(1));
-        let mut shares: Vec<Vec<Member>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut counts = Vec::new();
         for (number, member) in members.into_iter().enumerate() {
-            shares[number % threads].push(member);
+            let (report, reported) = watch::channel(Counts::default());
+            shares[number % threads].push((member, report));
+            counts.push(reported);
         }
         let threads = shares.into_iter().map(|share| {
             let stopped = stopped.clone();
             thread::Builder::new().name("lab relays".to_owned()).spawn(move || serve(share, seed, provider, stopped))
         });
-        Ok(Loopback { stop, threads: threads.collect::<io::Result<_>>()? })
+        Ok(Loopback { stop, threads: threads.collect::<io::Result<_>>()?, counts })
+    }
+
+    /// What all relays together have counted, but for the last moment.
+    pub fn counts(&self) -> Counts {
+        self.counts.iter().map(|counts| *counts.borrow()).fold(Counts::default(), |sum, each| Counts {
+            circuits: sum.circuits + each.circuits,
+            written: sum.written + each.written,
+        })
     }
 }
 
@@ -87,13 +116,18 @@ impl Drop for Loopback {
 }
 
 /// One thread: its relays, until told to stop.
-fn serve(share: Vec<Member>, seed: u64, provider: Provider, mut stopped: watch::Receiver<bool>) {
+fn serve(
+    share: Vec<(Member, watch::Sender<Counts>)>,
+    seed: u64,
+    provider: Provider,
+    mut stopped: watch::Receiver<bool>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime needs but memory and an epoll descriptor");
     let local = LocalSet::new();
     local.block_on(&runtime, async move {
-        for member in share {
-            spawn_local(Node::run(member, seed, provider));
+        for (member, report) in share {
+            spawn_local(Node::run(member, report, seed, provider));
         }
         let _ = stopped.wait_for(|stop| *stop).await;
     });
@@ -103,6 +137,7 @@ fn serve(share: Vec<Member>, seed: u64, provider: Provider, mut stopped: watch::
 struct Node {
     relay: RefCell<Relay>,
     clock: SystemClock,
+    latency: Duration,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     /// Wakes the task of each connection.
@@ -128,17 +163,19 @@ impl Waker {
 }
 
 impl Node {
-    async fn run(member: Member, seed: u64, provider: Provider) {
+    async fn run(member: Member, report: watch::Sender<Counts>, seed: u64, provider: Provider) {
         let node = Rc::new(Node {
             server: tls::server_config(provider, &member.leaf),
             client: tls::client_config(provider),
             relay: RefCell::new(Relay::new(member.config, seed, &member.name)),
             clock: SystemClock::start(),
+            latency: member.latency,
             wakers: RefCell::default(),
             streams: RefCell::default(),
         });
         let Ok(listener) = TcpListener::from_std(member.listener) else { return };
         spawn_local(Rc::clone(&node).tick());
+        spawn_local(Rc::clone(&node).report(report));
         loop {
             // A failed accept is the visitor's loss, or a moment without descriptors.
             match listener.accept().await {
@@ -159,6 +196,15 @@ impl Node {
                 self.relay.borrow_mut().handle_timeout(now);
                 self.settle();
             }
+        }
+    }
+
+    async fn report(self: Rc<Self>, report: watch::Sender<Counts>) {
+        let mut interval = tokio::time::interval(REPORT);
+        loop {
+            interval.tick().await;
+            let relay = self.relay.borrow();
+            report.send_replace(Counts { circuits: relay.ending_count(), written: relay.written() });
         }
     }
 
@@ -201,8 +247,13 @@ impl Node {
         self.settle();
         while !*waker.close.borrow() && self.write(&mut channel, link).is_ok() {
             let is_blocked = channel.tls.wants_write();
+            let due = channel.delayed.front().map(|(due, _)| *due);
             let ready = tokio::select! {
-                ready = channel.tcp.readable() => ready.map(|()| true),
+                ready = channel.tcp.readable(), if channel.delayed_len < MAX_DELAYED => ready.map(|()| true),
+                () = arrival(due), if due.is_some() => {
+                    self.deliver(&mut channel, link, Some(Instant::now()));
+                    Ok(false)
+                }
                 ready = channel.tcp.writable(), if is_blocked => ready.map(|()| false),
                 () = waker.notify.notified() => Ok(false),
             };
@@ -211,6 +262,8 @@ impl Node {
                 break;
             }
         }
+        // What was on its way when the far end closed.
+        self.deliver(&mut channel, link, None);
         // What the relay said last, if there is room: why it closes.
         let _ = self.write(&mut channel, link);
         self.wakers.borrow_mut().remove(&link);
@@ -235,7 +288,10 @@ impl Node {
     /// Reads what TCP has, once; hands all of it to the relay.
     fn read(self: &Rc<Self>, channel: &mut Channel, link: LinkId) -> io::Result<()> {
         let more = channel.fill()?;
-        loop {
+        if !self.latency.is_zero() {
+            channel.delay(Instant::now() + self.latency)?;
+        }
+        while self.latency.is_zero() {
             let mut buffer = self.relay.borrow_mut().begin_read(link);
             let n = channel.take(&mut buffer)?;
             if n == 0 {
@@ -245,6 +301,17 @@ impl Node {
         }
         self.settle();
         if more { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    /// Hands on what has been on its way long enough, at `now`; or all of it.
+    fn deliver(self: &Rc<Self>, channel: &mut Channel, link: LinkId, now: Option<Instant>) {
+        while let Some((_, bytes)) = channel.delayed.pop_front_if(|(due, _)| now.is_none_or(|now| *due <= now)) {
+            channel.delayed_len -= bytes.len();
+            let mut buffer = self.relay.borrow_mut().begin_read(link);
+            buffer.extend(bytes);
+            self.relay.borrow_mut().handle_read(link, buffer, self.clock.now());
+        }
+        self.settle();
     }
 
     /// One stream to a server on this machine.
@@ -349,17 +416,28 @@ impl Node {
     }
 }
 
+/// Waits for the time.
+async fn arrival(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due).await;
+    }
+}
+
 /// TCP and TLS.
 struct Channel {
     tcp: TcpStream,
     tls: Connection,
+    /// What is on its way where there is latency, and when it arrives; in order.
+    delayed: VecDeque<(Instant, Vec<u8>)>,
+    /// How many bytes that is.
+    delayed_len: usize,
 }
 
 impl Channel {
     /// Brings TLS up.
     async fn open(tcp: TcpStream, tls: Connection) -> Option<Channel> {
         tcp.set_nodelay(true).ok()?;
-        let mut channel = Channel { tcp, tls };
+        let mut channel = Channel { tcp, tls, delayed: VecDeque::new(), delayed_len: 0 };
         // A link has its own bound on what waits, and TLS is emptied before it gets more.
         channel.tls.set_buffer_limit(None);
         tokio::time::timeout(TLS_LIMIT, channel.handshake()).await.ok()?.ok()?;
@@ -406,6 +484,18 @@ impl Channel {
         let state =
             self.tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         Ok(!state.peer_has_closed())
+    }
+
+    /// Sends what TLS has decrypted on its way, to arrive at `due`.
+    fn delay(&mut self, due: Instant) -> io::Result<()> {
+        loop {
+            let mut bytes = Vec::new();
+            if self.take(&mut bytes)? == 0 {
+                return Ok(());
+            }
+            self.delayed_len += bytes.len();
+            self.delayed.push_back((due, bytes));
+        }
     }
 
     /// Appends what TLS has decrypted; says how much.
@@ -457,7 +547,7 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(86_400);
 
-    fn member(number: u16, now: Wall) -> (Member, Target) {
+    fn member(number: u16, now: Wall, latency: Duration) -> (Member, Target) {
         let mut entropy = SeededEntropy::new(1, &format!("member {number}"));
         let keys = RelayKeys {
             rsa: rsa::KeyPair::random(&mut entropy, rsa::RELAY_IDENTITY_BITS).unwrap(),
@@ -482,13 +572,33 @@ mod tests {
             villain: None,
         };
         let name = format!("relay {number}");
-        (Member { config, leaf, listener, name }, Target { address, wanted: keys.ids(), provider: Provider::best() })
+        (
+            Member { config, leaf, listener, name, latency },
+            Target { address, wanted: keys.ids(), provider: Provider::best() },
+        )
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "it measures")]
+    fn latency_delays_what_a_relay_hears() {
+        let now = SystemClock::start().now().wall;
+        let latency = Duration::from_millis(120);
+        let (member, target) = member(9, now, latency);
+        let network = Loopback::start(vec![member], 1, 1, Provider::best()).unwrap();
+        let begun = std::time::Instant::now();
+        probe::run(&target).unwrap();
+        // The relay answers VERSIONS only when it has heard them.
+        assert!(begun.elapsed() >= latency);
+        while network.counts().written == 0 {
+            thread::sleep(TICK);
+        }
+        assert_eq!(network.counts().circuits, 0);
     }
 
     #[test]
     fn relays_on_several_threads_are_proved_and_stop_when_dropped() {
         let now = SystemClock::start().now().wall;
-        let (members, targets): (Vec<_>, Vec<_>) = (0..3).map(|number| member(number, now)).unzip();
+        let (members, targets): (Vec<_>, Vec<_>) = (0..3).map(|number| member(number, now, Duration::ZERO)).unzip();
         let network = Loopback::start(members, 1, 2, Provider::best()).unwrap();
         for target in &targets {
             let report = probe::run(target).unwrap();

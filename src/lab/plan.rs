@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::SystemClock;
 use super::authority::{self, Authorities, Flag, Member as Listed, Spec, Trusted};
 use super::cache::Cache;
-use super::loopback::{self, Loopback, Member};
+use super::loopback::{self, Counts, Loopback, Member};
 use super::relay::{Config, OnionKeys};
 use super::seed::SeededEntropy;
 use super::villain::Villain;
@@ -46,6 +46,10 @@ pub struct Plan {
     pub listed: usize,
     /// The time from one consensus to the next.
     pub interval: Duration,
+    /// How much later each relay hears what its links bring.
+    pub latency: Duration,
+    /// Where the first relay listens, and the others behind it; without it, anywhere.
+    pub port: Option<u16>,
     /// What the last relay, an exit, does wrong; or, as a directory, the first authority.
     pub villain: Option<Villain>,
 }
@@ -53,7 +57,15 @@ pub struct Plan {
 impl Default for Plan {
     /// Eleven relays, all of them real.
     fn default() -> Self {
-        Plan { seed: 1, relays: 11, listed: 0, interval: Duration::from_secs(3600), villain: None }
+        Plan {
+            seed: 1,
+            relays: 11,
+            listed: 0,
+            interval: Duration::from_secs(3600),
+            latency: Duration::ZERO,
+            port: None,
+            villain: None,
+        }
     }
 }
 
@@ -66,6 +78,10 @@ pub enum Error {
     Authority(authority::Error),
     /// A key could not be made.
     Crypto(crypto::Error),
+    /// A port that was asked for cannot be had.
+    Port(u16, io::Error),
+    /// There are not so many ports behind the first.
+    NoSuchPort,
     /// No port, no thread, no memory.
     System(io::Error),
 }
@@ -94,6 +110,8 @@ impl fmt::Display for Error {
             Error::RelayCount(n) => write!(f, "{n} relays are no network: {LEAST_RELAYS} to {MOST_RELAYS} are"),
             Error::Authority(error) => write!(f, "the authorities cannot list it: {error:?}"),
             Error::Crypto(error) => write!(f, "a key could not be made: {error:?}"),
+            Error::Port(port, error) => write!(f, "port {port} of 127.0.0.1: {error}"),
+            Error::NoSuchPort => write!(f, "ports end at 65535"),
             Error::System(error) => write!(f, "{error}"),
         }
     }
@@ -116,7 +134,7 @@ pub struct RelayFacts {
 pub struct Town {
     trusted: Vec<Trusted>,
     relays: Vec<RelayFacts>,
-    _running: Loopback,
+    running: Loopback,
 }
 
 /// One relay before it runs.
@@ -156,11 +174,19 @@ impl Plan {
         let crook = if self.villain.is_some_and(Villain::is_directory) { 0 } else { self.relays - 1 };
         let members = drafts.into_iter().enumerate().map(|(number, draft)| {
             let villain = self.villain.filter(|_| number == crook);
-            draft.member(&mut self.entropy(number, "tls"), now.wall, &cache, villain)
+            let member = draft.member(&mut self.entropy(number, "tls"), now.wall, &cache, villain);
+            member.map(|member| Member { latency: self.latency, ..member })
         });
         let members = members.collect::<Result<Vec<_>, _>>()?;
         let running = Loopback::start(members, self.seed, threads, provider)?;
-        Ok(Town { trusted, relays, _running: running })
+        Ok(Town { trusted, relays, running })
+    }
+
+    fn bind(&self, number: usize) -> Result<std::net::TcpListener, Error> {
+        let Some(first) = self.port else { return Ok(loopback::bind(0)?) };
+        let port = u16::try_from(number).ok().and_then(|number| first.checked_add(number));
+        let port = port.ok_or(Error::NoSuchPort)?;
+        loopback::bind(port).map_err(|error| Error::Port(port, error))
     }
 
     fn entropy(&self, number: usize, purpose: &str) -> SeededEntropy {
@@ -180,7 +206,7 @@ impl Plan {
             ed25519: ed25519::KeyPair::random(&mut entropy),
             signing: ed25519::KeyPair::random(&mut entropy),
         };
-        let listener = loopback::bind(0)?;
+        let listener = self.bind(number)?;
         let SocketAddr::V4(address) = listener.local_addr()? else {
             return Err(Error::System(io::ErrorKind::AddrNotAvailable.into()));
         };
@@ -238,7 +264,7 @@ impl Draft {
             timing: Timing::default(),
             villain,
         };
-        Ok(Member { config, leaf, listener: self.listener, name: self.nickname })
+        Ok(Member { config, leaf, listener: self.listener, name: self.nickname, latency: Duration::ZERO })
     }
 }
 
@@ -246,6 +272,11 @@ impl Town {
     /// The relays that run.
     pub fn relays(&self) -> &[RelayFacts] {
         &self.relays
+    }
+
+    /// What its relays have counted.
+    pub fn counts(&self) -> Counts {
+        self.running.counts()
     }
 
     /// The lines that point C tor, or our client, at this network.

@@ -5,14 +5,17 @@
 #![allow(clippy::print_stdout, reason = "it speaks to the person who started it")]
 
 use core::fmt;
-use std::io;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::plan::{self, Plan};
+use super::plan::{self, Plan, Town};
 use super::probe::{self, Target};
 use crate::base::RelayIds;
 use crate::crypto::tls::Provider;
+
+/// How often the status line is drawn; ours.
+const STATUS: Duration = Duration::from_secs(1);
 
 /// What was asked for.
 #[derive(Clone, Debug, Default)]
@@ -63,14 +66,52 @@ pub fn run(wish: &Wish) -> Result<(), Error> {
     println!("# for C tor, or any client that reads a torrc:\n{}", town.torrc().trim_end());
     save(wish.torrc.as_deref(), &town.torrc())?;
     save(wish.arti.as_deref(), &town.arti_toml())?;
-    wait().map_err(Error::Signal)
+    println!("{}", how_to(wish.torrc.as_deref()));
+    wait(&town).map_err(Error::Signal)
+}
+
+/// How a person tries it.
+fn how_to(torrc: Option<&Path>) -> String {
+    let file = torrc.map_or("FILE".into(), Path::to_string_lossy);
+    let first = if torrc.is_none() { "  (the lines above are FILE; --torrc-out writes them)" } else { "" };
+    format!(
+        "# to try it with C tor:{first}\n\
+         tor --defaults-torrc /dev/null -f {file} --SocksPort 9150 --DataDirectory \"$(mktemp -d)\"\n\
+         curl --socks5-hostname 127.0.0.1:9150 --output /dev/null http://http.lab/16777216"
+    )
 }
 
 fn save(path: Option<&Path>, text: &str) -> Result<(), Error> {
     path.map_or(Ok(()), |path| std::fs::write(path, text).map_err(|error| Error::File(path.to_owned(), error)))
 }
 
-fn wait() -> io::Result<()> {
+/// Waits for Ctrl-C; a terminal is shown what goes on.
+fn wait(town: &Town) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(tokio::signal::ctrl_c())
+    let is_terminal = io::stdout().is_terminal();
+    runtime.block_on(async {
+        let mut interval = tokio::time::interval(STATUS);
+        let end = tokio::signal::ctrl_c();
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                heard = &mut end => break heard,
+                _ = interval.tick(), if is_terminal => show(&status(town))?,
+            }
+        }
+    })?;
+    if is_terminal { show("stopped\n") } else { Ok(()) }
+}
+
+/// Draws the last line anew.
+fn show(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    write!(out, "\r\x1b[K{line}")?;
+    out.flush()
+}
+
+fn status(town: &Town) -> String {
+    let counts = town.counts();
+    let mib = counts.written >> 20;
+    format!("{} relays, {} circuits, {mib} MiB carried; Ctrl-C ends it", town.relays().len(), counts.circuits)
 }
