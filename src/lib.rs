@@ -1,4 +1,5 @@
-//! A Tor client as a library of quiet machines, and the few loud folders that run them.
+//! A Tor client as a library of quiet machines, and the few loud folders that run them. The
+//! client is still to come; what it will stand on and be tried against is here.
 //!
 //! The crate is built in floors. A folder may name only folders below it, in the table
 //! of `docs/ARCHITECTURE.md`, which `tests/floors.rs` enforces. The quiet floors own no
@@ -10,7 +11,8 @@
 //! - floor 1: `wire` (cells, relay messages and document lines, as bytes and as values) and
 //!   `crypto` (handshakes, relay crypto, certificates, TLS)
 //! - floor 2: `link` (one connection to one relay)
-//! - floor 8: `lab` (what tries Tor out: a private network, and the probe of one relay)
+//! - floor 8: `lab` (a Tor network in one process, in virtual time or on 127.0.0.1, and the
+//!   probe of one relay)
 #![forbid(unsafe_code)]
 
 mod base;

@@ -231,7 +231,7 @@ impl Node {
 
     /// TCP and TLS to another relay, which must be on this machine.
     async fn reach(&self, to: SocketAddr) -> Option<Channel> {
-        if !to.ip().is_loopback() {
+        if !is_here(to) {
             return None;
         }
         let tcp = TcpStream::connect(to).await.ok()?;
@@ -318,7 +318,7 @@ impl Node {
     async fn stream(self: Rc<Self>, key: StreamKey, to: SocketAddr) {
         let waker = Rc::new(Waker::default());
         self.streams.borrow_mut().insert(key, Rc::clone(&waker));
-        let connected = if to.ip().is_loopback() { TcpStream::connect(to).await.ok() } else { None };
+        let connected = if is_here(to) { TcpStream::connect(to).await.ok() } else { None };
         let result = connected.as_ref().map(|_| to).ok_or(EndReason::CONNECTREFUSED);
         self.relay.borrow_mut().handle_connected(key, result, self.clock.now());
         self.settle();
@@ -414,6 +414,11 @@ impl Node {
             }
         }
     }
+}
+
+/// Whether an address is this machine's. Nothing else is ever dialled.
+fn is_here(to: SocketAddr) -> bool {
+    to.ip().is_loopback()
 }
 
 /// Waits for the time.
@@ -576,6 +581,20 @@ mod tests {
             Member { config, leaf, listener, name, latency },
             Target { address, wanted: keys.ids(), provider: Provider::best() },
         )
+    }
+
+    #[test]
+    fn relays_listen_on_the_loopback_address_alone() {
+        let address = bind(0).unwrap().local_addr().unwrap();
+        assert_eq!(address.ip(), IpAddr::from(Ipv4Addr::LOCALHOST));
+    }
+
+    #[test]
+    fn relays_reach_the_loopback_address_alone() {
+        let is_here = |ip: [u8; 4]| is_here(SocketAddr::from((ip, 443)));
+        assert!(is_here([127, 0, 0, 1]) && is_here([127, 3, 2, 1]));
+        assert!(!is_here([0, 0, 0, 0]) && !is_here([10, 0, 0, 1]) && !is_here([198, 51, 100, 80]));
+        assert!(!super::is_here("[::ffff:198.51.100.80]:443".parse().unwrap()));
     }
 
     #[test]

@@ -1,8 +1,11 @@
-//! What tries Tor out, on this machine and at the user's word.
+//! What tries Tor out, on this machine and at the user's word: a whole Tor network in one
+//! process, and the probe of one relay.
 //!
-//! A floor that touches the world: sockets, clocks and the system's randomness are read
-//! here. The client never names it, so nothing in here can reach a user by accident.
-//! Called by `bin/cepa-lab.rs`.
+//! The relays and directories are machines that touch nothing: `network` runs them in virtual
+//! time, `loopback` behind TLS on 127.0.0.1. Only that, `plan`, `town` and `probe` touch the
+//! world. Not a relay for anybody: its keys follow from a seed. The client never names it, so
+//! nothing in here can reach a user by accident. Called by `bin/cepa-lab.rs` and the tests.
+//! Spec: none of its own; each folder names what it follows.
 
 pub mod authority;
 pub mod cache;
