@@ -67,8 +67,8 @@ pub struct Spec {
     pub seed: u64,
     /// How many authorities. The first members are they.
     pub authorities: usize,
-    /// Which pairs of keys they have, from that number on: no two networks are told apart by
-    /// their seeds.
+    /// The number of the first one's keys. Those serve every seed, so two networks that must
+    /// not take each other's consensus begin with different ones.
     pub first_key: usize,
     /// How many relays there are in all; if members are fewer, the others are made up. Of
     /// those, one or two in a hundred are away in any one round.
