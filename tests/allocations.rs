@@ -63,7 +63,7 @@ fn the_counter_counts() {
 }
 
 #[test]
-fn a_cell_costs_no_allocation_from_the_link_to_its_message_and_back() {
+fn a_cell_costs_no_allocation_between_its_message_and_the_bytes_of_a_link() {
     let keys = || KeyStream::Shake(Box::new(ShakeStream::new(&[b"allocations"])));
     for (cipher, format) in [(Cipher::Tor1, Format::V0), (Cipher::OnionService, Format::V0), (Cipher::Cgo, Format::V1)]
     {

@@ -10,7 +10,7 @@ use core::ops::Range;
 use super::Error;
 use crate::wire::cell::{self, CircId, Command, Era, Header};
 
-/// What one read may bring: eight full TLS records' worth of cells, ours.
+/// What one read may bring: two full TLS records' worth of cells, ours.
 pub const READ_LEN: usize = 32 * 1024;
 
 /// The longest body of a variable cell in a handshake; ours. CERTS has some two thousand

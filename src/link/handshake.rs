@@ -6,9 +6,9 @@
 //! ```
 //!
 //! The initiator stays anonymous: it sends VERSIONS and NETINFO and proves nothing. Only
-//! VPADDING may come between the cells named. Not the certificates' meaning (`identity`),
-//! not framing. Called by `link/mod.rs`. Spec: tor-spec, "Negotiating and initializing
-//! channels".
+//! VPADDING may come between the cells named; `frame` passes over it. Not the certificates'
+//! meaning (`identity`), not framing. Called by `link/mod.rs`. Spec: tor-spec, "Negotiating
+//! and initializing channels".
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -105,9 +105,6 @@ impl Handshake {
 
     /// Takes one cell, which has no circuit; writes what it calls for to `out`.
     pub fn handle_cell(self, command: Command, body: &[u8], now: Now, out: &mut Vec<u8>) -> Result<Progress, Error> {
-        if command == Command::VPADDING {
-            return Ok(Progress::Going(Box::new(self)));
-        }
         let next = match (self, command) {
             (Handshake::ExpectVersions(state), Command::VERSIONS) => Handshake::ExpectCerts(state.versions(body)?),
             (Handshake::ExpectCerts(state), Command::CERTS) => {

@@ -6,7 +6,7 @@
 //! `handle_*`, then `poll_output` until there is none, then sleep until `next_deadline`.
 //! Bytes to write are taken only when TLS can write them (`take_transmit`): what waits
 //! counts, here, against the link's bound and against padding.
-//! Called by `client/links.rs`, by the lab, and for now by the probe.
+//! Called by the lab and its probe.
 //! Spec: tor-spec, "Negotiating and initializing channels"; padding-spec.
 
 pub mod circ_ids;
@@ -83,7 +83,7 @@ pub enum Error {
     RelayEarlyFromRelay,
     /// The handshake took too long.
     HandshakeTooSlow,
-    /// The handshake had more cells than any real one.
+    /// The handshake had more cells, or a longer one, than any real handshake.
     HandshakeTooLong,
     /// The other side has more circuits open than we can serve.
     TooManyCircuits,
@@ -148,7 +148,7 @@ impl fmt::Display for Error {
             Error::PaddingNegotiateFromRelay => "the relay told us how to pad",
             Error::RelayEarlyFromRelay => "the relay sent RELAY_EARLY, which marks a circuit",
             Error::HandshakeTooSlow => "the link handshake took too long",
-            Error::HandshakeTooLong => "the link handshake had too many cells",
+            Error::HandshakeTooLong => "the link handshake had too many cells, or one too long",
             Error::TooManyCircuits => "the other side has too many circuits open",
             Error::CircuitNotOpen => "a cell was to be sent on a circuit that is not open",
             Error::Stuck => "the other side does not read",
@@ -312,7 +312,9 @@ impl Link {
     }
 
     fn push_cell(&mut self, circ_id: CircId, command: Command, body: &Body, now: Now) -> Result<(), Error> {
-        self.outgoing.extend_from_slice(&cell::fixed_header(Some(circ_id), command)?);
+        let header = cell::fixed_header(Some(circ_id), command)?;
+        self.outgoing.reserve(cell::FIXED_LEN);
+        self.outgoing.extend_from_slice(&header);
         self.outgoing.extend_from_slice(body);
         self.padding.on_cell(now.tick);
         Ok(())
@@ -332,10 +334,13 @@ impl Link {
     /// DESTROY goes out although the queue is full, or the other side would keep the
     /// circuit; when too many of them wait the link fails.
     pub fn close_circuit(&mut self, circ_id: CircId, reason: DestroyReason, now: Now) -> Result<(), Error> {
+        if let State::Failed(error) = self.state {
+            return Err(error);
+        }
         if !matches!(self.state, State::Open) || !self.ids.close(circ_id) {
             return Ok(());
         }
-        if self.outgoing.len() > MAX_QUEUED + MAX_QUEUED_DESTROYS {
+        if self.outgoing.len() + cell::FIXED_LEN > MAX_QUEUED + MAX_QUEUED_DESTROYS {
             self.state = State::Failed(Error::Stuck);
             return Err(Error::Stuck);
         }
@@ -489,7 +494,7 @@ impl Link {
 
     fn handle_link_cell(&mut self, command: Command, body: &[u8]) -> Result<(), Error> {
         match command {
-            Command::PADDING | Command::VPADDING => Ok(()),
+            Command::PADDING => Ok(()),
             Command::PADDING_NEGOTIATE => self.padding.on_negotiate(PaddingNegotiate::parse(body)?),
             command => Err(Error::OutOfTurn(command)),
         }

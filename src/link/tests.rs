@@ -685,7 +685,9 @@ fn a_link_whose_other_side_does_not_read_is_given_up() {
     }
     assert_eq!(error, Some(Error::Stuck));
     assert_eq!((Error::Stuck.blame(), Error::Stuck.scope()), (Blame::Network, Scope::Link));
-    assert!(pair.far.queued() <= MAX_QUEUED + MAX_QUEUED_DESTROYS + cell::FIXED_LEN);
+    assert!(pair.far.queued() <= MAX_QUEUED + MAX_QUEUED_DESTROYS);
+    let again = pair.far.close_circuit(CircId::new(CircId::INITIATOR | 1).unwrap(), DestroyReason::NONE, now);
+    assert_eq!(again, Err(Error::Stuck), "a link that failed stays failed");
 }
 
 #[test]

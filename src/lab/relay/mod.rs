@@ -538,8 +538,14 @@ impl Relay {
     fn destroy(&mut self, link: LinkId, circ_id: CircId, reason: DestroyReason, now: Now) {
         let Some(channel) = self.channels.get_mut(&link) else { return };
         channel.circuits.remove(&circ_id);
-        if channel.link.close_circuit(circ_id, reason, now).is_ok() {
-            self.ready.insert(link);
+        match channel.link.close_circuit(circ_id, reason, now) {
+            Ok(()) => {
+                self.ready.insert(link);
+            }
+            Err(_) => {
+                self.outputs.push_back(Output::Close(link));
+                self.drop_channel(link, now);
+            }
         }
     }
 
