@@ -92,6 +92,42 @@ fn an_upload_is_acknowledged_and_arrives() {
     assert!(back.chunks(498).zip(0_u32..).all(|(chunk, n)| chunk.iter().all(|&byte| u32::from(byte) == n % 251)));
 }
 
+/// A client that reads nothing until an echo takes no more must be let on as soon as it reads.
+#[test]
+fn an_echo_that_was_full_takes_more_once_it_has_given() {
+    let (mut network, relays) = three_relays(seed());
+    let mut near = circuit(&mut network, relays);
+    let stream = near.begin("echo.lab");
+    let (mut circuit_window, mut stream_window) = (1000_u32, 500_u32);
+    let (mut sent, mut heard_back) = (0_u32, 0_u32);
+    let mut reads = false;
+    loop {
+        while !reads && circuit_window > 0 && stream_window > 0 {
+            near.send(Command::DATA, Some(stream), &[5; 498]);
+            (sent, circuit_window, stream_window) = (sent + 1, circuit_window - 1, stream_window - 1);
+        }
+        match near.event_within(Duration::from_secs(30)) {
+            Some(Event::Message { command: Command::SENDME, stream: None, .. }) => circuit_window += 100,
+            Some(Event::Message { command: Command::SENDME, stream: Some(_), .. }) => stream_window += 50,
+            Some(Event::Message { command: Command::DATA, .. }) => {
+                heard_back += 1;
+                if reads {
+                    near.acknowledge(stream, heard_back);
+                }
+            }
+            Some(other) => panic!("{other:?}"),
+            None if reads => break,
+            None => {
+                assert!(stream_window == 0 && heard_back < sent, "the echo is full");
+                reads = true;
+                (1..=heard_back).for_each(|cells| near.acknowledge(stream, cells));
+            }
+        }
+    }
+    assert_eq!(heard_back, sent);
+    assert!(stream_window > 450, "{stream_window}: a SENDME is owed");
+}
+
 /// Without a SENDME a relay stops when the smaller window, the stream's, is used up.
 #[test]
 fn windows_hold_a_relay_back() {

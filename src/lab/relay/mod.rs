@@ -948,6 +948,8 @@ impl Relay {
                 Given::Bytes(bytes) => {
                     routed.circuit.served = Some(id);
                     self.say_bytes(no, Command::DATA, Some(id), now, &bytes);
+                    // What an echo has given it has read: its client may send again.
+                    self.acknowledge_streams(no, now);
                     return true;
                 }
                 Given::End(reason) => {
