@@ -5,7 +5,7 @@
 //! circuit ([`Villain::say`]), to what it answers as a directory (`lab/crooked.rs`), or in
 //! the relay itself, which asks [`Villain`] by name. Here
 //! it is shown that each misbehaves; what a client must do about it is the client's to
-//! show. Called by `relay/mod.rs`. Spec: what each breaks is beside its name.
+//! show. Called by `relay/`. Spec: what each breaks is beside its name.
 
 use core::time::Duration;
 

@@ -1,8 +1,8 @@
 //! One circuit at one relay: the key it shares with the client, its windows, its streams.
 //!
-//! Knows neither the links on its two sides nor other circuits (`relay/mod.rs`). What it
+//! Knows neither the links on its two sides nor other circuits (`relay/switch.rs`). What it
 //! wants sent comes out as messages; sealing and cutting them into cells happens here too.
-//! Called by `relay/mod.rs`. Spec: tor-spec, "Creating circuits", "Flow control".
+//! Called by `relay/switch.rs`. Spec: tor-spec, "Creating circuits", "Flow control".
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,7 +1,7 @@
 //! One stream at an exit or a directory: a server behind it, and its two windows.
 //!
 //! Which message ends or opens it is here; cells are `circuit.rs`'s. Called by
-//! `relay/mod.rs`. Spec: tor-spec, "Application connections and stream management".
+//! `relay/exit.rs`. Spec: tor-spec, "Application connections and stream management".
 
 use std::collections::VecDeque;
 
