@@ -7,6 +7,7 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
+use super::compress::{Encoding, Use};
 use crate::base::time::Wall;
 
 /// The longest request that is waited for. C tor: `MAX_HEADERS_SIZE`.
@@ -67,35 +68,17 @@ impl<'a> Request<'a> {
     }
 
     /// The best encoding that the client takes and we have.
-    pub(super) fn encoding(&self) -> Encoding {
-        let mut listed = self.header("Accept-Encoding").unwrap_or_default().split(',').map(str::trim);
-        if self.wants_deflate || listed.any(|name| name == Encoding::Deflate.name()) {
-            Encoding::Deflate
-        } else {
-            Encoding::Identity
+    pub(super) fn encoding(&self, usage: Use) -> Encoding {
+        match self.header("Accept-Encoding") {
+            Some(listed) => Encoding::best(listed.split(',').map(str::trim), usage),
+            None if self.wants_deflate => Encoding::Deflate,
+            None => Encoding::Identity,
         }
     }
 
     /// The date before which nothing is news.
     pub(super) fn if_modified_since(&self) -> Option<Wall> {
         self.header("If-Modified-Since").and_then(parse_date)
-    }
-}
-
-/// How a body is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
-    Identity,
-    /// The format of zlib.
-    Deflate,
-}
-
-impl Encoding {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Encoding::Identity => "identity",
-            Encoding::Deflate => "deflate",
-        }
     }
 }
 
@@ -193,7 +176,8 @@ mod tests {
             (request.method, request.path),
             ("GET", "/tor/status-vote/current/consensus-microdesc/0232AF+14C131")
         );
-        assert_eq!(request.encoding(), Encoding::Deflate);
+        assert_eq!(request.encoding(Use::Kept), Encoding::Lzma);
+        assert_eq!(request.encoding(Use::Passing), Encoding::Zstd);
         assert_eq!(request.header("x-or-diff-from-consensus"), Some("00"));
         assert_eq!(request.header("Accept"), None);
         assert_eq!(request.if_modified_since().unwrap().to_string(), "2026-11-21 14:03:00");
@@ -204,10 +188,10 @@ mod tests {
         for (text, expected) in [
             ("GET /a HTTP/1.0\r\n\r\n", Encoding::Identity),
             ("GET /a.z HTTP/1.0\r\n\r\n", Encoding::Deflate),
-            ("GET /a HTTP/1.0\r\nAccept-Encoding: identity, x-zstd\r\n\r\n", Encoding::Identity),
+            ("GET /a HTTP/1.0\r\nAccept-Encoding: identity, x-tor-lzma\r\n\r\n", Encoding::Identity),
             ("GET /a HTTP/1.0\r\naccept-encoding: identity,deflate\r\n\r\n", Encoding::Deflate),
         ] {
-            assert_eq!(parse(text).unwrap().unwrap().encoding(), expected, "{text}");
+            assert_eq!(parse(text).unwrap().unwrap().encoding(Use::Passing), expected, "{text}");
         }
     }
 
@@ -251,7 +235,7 @@ mod tests {
         fn no_request_panics(text in ".*", date in "[A-Z][a-z]{2}, [0-9]{1,3} (Jan|Feb|X) [0-9]{1,20} [0-9:]{0,9}") {
             let head = format!("GET {text} HTTP/1.0\r\nIf-Modified-Since: {date}\r\n{text}\r\n\r\n");
             if let Some(Ok(request)) = Request::parse(head.as_bytes()) {
-                let _ = (request.encoding(), request.if_modified_since());
+                let _ = (request.encoding(Use::Passing), request.if_modified_since());
             }
         }
     }

@@ -7,6 +7,7 @@
 //! what arrives over BEGIN_DIR. Spec: dir-spec, "Client operation", "General-use HTTP URLs".
 //! C tor: `feature/dircache/dircache.c`.
 
+mod compress;
 mod http;
 
 use core::net::IpAddr;
@@ -15,7 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use self::http::{Encoding, Head, Request};
+use self::compress::{Encoding, Use};
+use self::http::{Head, Request};
 use super::authority::{Authorities, diff};
 use super::relay::{Answered, Directory};
 use crate::base::text;
@@ -30,9 +32,6 @@ const DIFF_ROUNDS: u64 = 4;
 /// How long clients are told that a certificate, or a microdescriptor, stays true; C tor's.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(3600);
 const MICRODESC_LIFETIME: Duration = Duration::from_secs(48 * 3600);
-/// How hard is tried to compress what is kept, and what is made for one answer.
-const KEPT_LEVEL: u8 = 6;
-const PASSING_LEVEL: u8 = 1;
 
 /// Under which path the consensus is.
 pub const CONSENSUS: &str = "/tor/status-vote/current/consensus-microdesc";
@@ -53,10 +52,10 @@ struct Shelf {
     diffs: OnceLock<BTreeMap<[u8; 32], Document>>,
 }
 
-/// A document, and its compressed form from when it is first asked for.
+/// A document, and each compressed form of it from when that is first asked for.
 struct Document {
     text: String,
-    deflated: OnceLock<Vec<u8>>,
+    compressed: Mutex<BTreeMap<Encoding, Arc<[u8]>>>,
 }
 
 /// An answer that is not a short one.
@@ -128,7 +127,7 @@ impl Cache {
             return self.certificates(names, request);
         }
         match request.path.strip_prefix("/tor/micro/d/") {
-            Some(digests) => self.microdescs(digests, request.encoding()),
+            Some(digests) => self.microdescs(digests, request.encoding(Use::Passing)),
             None => Err(NOT_FOUND),
         }
     }
@@ -164,7 +163,7 @@ impl Cache {
         if request.if_modified_since().is_some_and(|since| lifetime.valid_after <= since) {
             return Err(NOT_MODIFIED);
         }
-        let encoding = request.encoding();
+        let encoding = request.encoding(Use::Kept);
         let body = diff.unwrap_or(&shelf.consensus).encoded(encoding);
         let head = Head { encoding, length: None, lifetime: lifetime.fresh_until.since(now), varies: true };
         Ok(Found { body, head })
@@ -208,10 +207,10 @@ impl Cache {
         if request.if_modified_since().is_some_and(|since| self.authorities.certified_since() < since) {
             return Err(NOT_MODIFIED);
         }
-        let encoding = request.encoding();
+        let encoding = request.encoding(Use::Passing);
         let length = (encoding == Encoding::Identity).then_some(body.len());
         let head = Head { encoding, length, lifetime: CERTIFICATE_LIFETIME, varies: false };
-        Ok(Found { body: encode(body, encoding), head })
+        Ok(Found { body: encoding.encode(body.as_bytes(), Use::Passing), head })
     }
 
     /// Those there are, in the order of their digests.
@@ -224,7 +223,7 @@ impl Cache {
             return Err(NOT_FOUND);
         }
         let head = Head { encoding, length: None, lifetime: MICRODESC_LIFETIME, varies: false };
-        Ok(Found { body: encode(body, encoding), head })
+        Ok(Found { body: encoding.encode(body.as_bytes(), Use::Passing), head })
     }
 
     /// The documents of the round that `now` is in. Whoever needs them while they are made
@@ -272,26 +271,18 @@ enum Name {
 
 impl Document {
     fn new(text: String) -> Document {
-        Document { text, deflated: OnceLock::new() }
+        Document { text, compressed: Mutex::default() }
     }
 
     fn encoded(&self, encoding: Encoding) -> Vec<u8> {
-        match encoding {
-            Encoding::Identity => self.text.as_bytes().to_vec(),
-            Encoding::Deflate => self.deflated.get_or_init(|| deflate(self.text.as_bytes(), KEPT_LEVEL)).clone(),
+        if encoding == Encoding::Identity {
+            return self.text.as_bytes().to_vec();
         }
+        let mut compressed = self.compressed.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes =
+            compressed.entry(encoding).or_insert_with(|| encoding.encode(self.text.as_bytes(), Use::Kept).into());
+        bytes.to_vec()
     }
-}
-
-fn encode(body: String, encoding: Encoding) -> Vec<u8> {
-    match encoding {
-        Encoding::Identity => body.into_bytes(),
-        Encoding::Deflate => deflate(body.as_bytes(), PASSING_LEVEL),
-    }
-}
-
-fn deflate(bytes: &[u8], level: u8) -> Vec<u8> {
-    miniz_oxide::deflate::compress_to_vec_zlib(bytes, level)
 }
 
 fn digest_of_hex(hex: &str) -> Option<[u8; 32]> {

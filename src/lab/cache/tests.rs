@@ -2,7 +2,12 @@ use super::*;
 use crate::lab::authority::diff::tests::apply;
 use crate::lab::authority::tests::{START, network};
 use crate::lab::authority::{Misbehaviour, Spec};
+use lzma_rust2::LzmaReader;
 use proptest::prelude::*;
+use std::io::Read;
+
+/// What C tor's decoder may use: its `MEMORY_LIMIT`.
+const TOR_MEMORY_KIB: u32 = 16 * 1024;
 
 fn cache(listed: usize) -> Cache {
     Cache::new(network(Spec { listed, ..Spec::new(1, START) }))
@@ -14,12 +19,25 @@ fn get(cache: &Cache, path: &str, headers: &str, now: Wall) -> (String, String) 
     let answer = cache.answer(request.as_bytes(), now).unwrap();
     let at = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
     let head = String::from_utf8(answer[..at].to_vec()).unwrap();
-    let body = if head.contains("Content-Encoding: deflate") {
-        miniz_oxide::inflate::decompress_to_vec_zlib(&answer[at..]).unwrap()
-    } else {
-        answer[at..].to_vec()
-    };
+    let name = head.split("Content-Encoding: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+    let body = decoded(name.unwrap_or("identity"), &answer[at..]);
     (head, String::from_utf8(body).unwrap())
+}
+
+fn decoded(name: &str, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    match name {
+        "identity" => out.extend_from_slice(body),
+        "deflate" => out = miniz_oxide::inflate::decompress_to_vec_zlib(body).unwrap(),
+        "x-zstd" => {
+            ruzstd::decoding::StreamingDecoder::new(body).unwrap().read_to_end(&mut out).unwrap();
+        }
+        "x-tor-lzma" => {
+            LzmaReader::new_mem_limit(body, TOR_MEMORY_KIB, None).unwrap().read_to_end(&mut out).unwrap();
+        }
+        other => panic!("{other}"),
+    }
+    out
 }
 
 fn status(cache: &Cache, path: &str, headers: &str) -> u16 {
@@ -31,19 +49,28 @@ fn hour(count: u64) -> Wall {
 }
 
 #[test]
-fn the_consensus_comes_plain_and_deflated() {
+fn documents_come_in_the_best_way_that_a_client_takes() {
     let cache = cache(30);
     let expected = cache.authorities().consensus(cache.authorities().round(START)).unwrap();
     let (head, plain) = get(&cache, CONSENSUS, "", START);
     assert!(head.contains("Content-Encoding: identity\r\n") && head.contains("Vary: "), "{head}");
     assert_eq!(plain, expected);
-    for (path, headers) in [
-        (format!("{CONSENSUS}.z"), ""),
-        (CONSENSUS.to_owned(), "Accept-Encoding: x-tor-lzma, x-zstd, deflate, gzip, identity\r\n"),
+    let all = "Accept-Encoding: x-tor-lzma, x-zstd, deflate, gzip, identity\r\n";
+    let deflated = format!("{CONSENSUS}.z");
+    for (path, headers, encoding) in [
+        (&*deflated, "", "deflate"),
+        (&*deflated, all, "x-tor-lzma"),
+        (CONSENSUS, all, "x-tor-lzma"),
+        (CONSENSUS, "Accept-Encoding: deflate, identity, x-zstd\r\n", "x-zstd"),
+        (CONSENSUS, "Accept-Encoding: br,deflate\r\n", "deflate"),
+        (&*deflated, "Accept-Encoding: br\r\n", "identity"),
+        // What is made for one answer is never lzma.
+        ("/tor/keys/all", all, "x-zstd"),
     ] {
-        let (head, body) = get(&cache, &path, headers, START);
-        assert!(head.contains("Content-Encoding: deflate\r\n"), "{head}");
-        assert_eq!(body, expected);
+        let (head, body) = get(&cache, path, headers, START);
+        assert!(head.contains(&format!("Content-Encoding: {encoding}\r\n")), "{path} {headers}: {head}");
+        assert!(body == expected || path == "/tor/keys/all", "{path} {headers}");
+        assert_eq!(body, get(&cache, path.trim_end_matches(".z"), "", START).1);
     }
 }
 
