@@ -18,7 +18,7 @@ use cepa::internal::crypto::x25519::PublicKey;
 use cepa::lab::authority::{Authorities, DIR_PORT, Flag, Flags, Invention, Member, Misbehaviour, Spec};
 use cepa::lab::cache::Cache;
 
-use super::tor::{Folder, Reader, free_port};
+use super::tor::{Client, Folder, free_port};
 
 fn now() -> Wall {
     Wall::new(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap())
@@ -47,7 +47,7 @@ fn spec(listed: usize) -> Spec {
 }
 
 /// Starts a client that finds the documents of `authorities` on its disk.
-fn reader(authorities: &Authorities) -> Reader {
+fn reader(authorities: &Authorities) -> Client {
     let folder = Folder::new();
     let data = folder.path().join("data");
     fs::create_dir(&data).unwrap();
@@ -64,7 +64,7 @@ fn reader(authorities: &Authorities) -> Reader {
     }
     fs::write(data.join("cached-certs"), certificates).unwrap();
     fs::write(data.join("cached-microdescs"), microdescs).unwrap();
-    Reader::start(folder, &torrc)
+    Client::start(folder, &torrc)
 }
 
 const ENOUGH: &str = "enough directory information to build circuits";
@@ -135,7 +135,7 @@ impl Server {
     }
 
     /// A relay that knows the authorities by their HTTP ports, and serves nothing itself.
-    fn relay(&self) -> Reader {
+    fn relay(&self) -> Client {
         let mut torrc = format!(
             "ORPort 127.0.0.1:{}\nAddress 127.0.0.1\nAssumeReachable 1\nPublishServerDescriptor 0\nExitRelay 0\n\
              DirCache 0\nFetchDirInfoEarly 1\n",
@@ -147,7 +147,7 @@ impl Server {
             let line = trusted.torrc_line().replace(&format!(":{DIR_PORT} "), &format!(":{} ", self.port));
             writeln!(torrc, "{}", line.replace(&format!("orport={} ", trusted.address.port()), "")).unwrap();
         }
-        Reader::start(Folder::new(), &torrc)
+        Client::start(Folder::new(), &torrc)
     }
 }
 

@@ -1,9 +1,10 @@
-//! The lab's loopback network, used by C tor as a client: it fetches the directory from the
-//! lab's caches, builds circuits through the lab's relays, and carries bytes to the lab's
+//! The lab's loopback network, used by C tor and by Arti: they fetch the directory from the
+//! lab's caches, build circuits through the lab's relays, and carry bytes to the lab's
 //! servers and to sockets of this machine.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -11,15 +12,15 @@ use cepa::lab::TlsProvider;
 use cepa::lab::origin::pattern;
 use cepa::lab::plan::{Plan, Town};
 
-use super::tor::{Folder, Reader};
+use super::tor::{self, Client, Folder};
 
 const MIB: u64 = 1 << 20;
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A lab network and a C tor that has bootstrapped on it.
+/// A lab network and a client that has bootstrapped on it.
 struct Guest {
-    tor: Reader,
+    _client: Client,
     socks: SocketAddr,
     _town: Town,
 }
@@ -28,11 +29,19 @@ impl Guest {
     fn of(plan: &Plan) -> Guest {
         let town = plan.open(2, TlsProvider::best()).unwrap();
         let lines = town.torrc().replace("TestingTorNetwork 1\n", "");
-        let tor = Reader::start(Folder::with_data(), &lines);
-        let said = tor.until(&["Bootstrapped 100% (done)"]);
+        let client = Client::start(Folder::with_data(), &lines);
+        let said = client.until(&["Bootstrapped 100% (done)"]);
         let ready = "Opened Socks listener connection (ready) on ";
         let socks = said.iter().find_map(|line| line.split_once(ready)).unwrap().1.trim().parse().unwrap();
-        Guest { tor, socks, _town: town }
+        Guest { _client: client, socks, _town: town }
+    }
+
+    fn of_arti(program: &Path, plan: &Plan) -> Guest {
+        let town = plan.open(2, TlsProvider::best()).unwrap();
+        let socks = SocketAddr::from(([127, 0, 0, 1], tor::free_port()));
+        let client = Client::start_arti(program, &town.arti_toml(), socks);
+        client.until(&["proxy now functional"]);
+        Guest { _client: client, socks, _town: town }
     }
 
     /// Connects through SOCKS5 by name; gives the reply code if it is refused.
@@ -59,28 +68,42 @@ impl Guest {
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
         answer.split_off(end + 4)
     }
+
+    /// So many bytes down, as they were sent.
+    fn fetches(&self, length: u64) {
+        let bytes = self.get(length);
+        assert_eq!(bytes.len() as u64, length);
+        assert!(bytes.iter().zip(0..).all(|(byte, offset)| *byte == pattern(offset)), "not what was sent");
+    }
+
+    /// Up and back again, more than a window of it.
+    fn hears_its_echo(&self) {
+        let mut echo = self.connect("echo.lab", 7).unwrap();
+        let sent: Vec<u8> = (0..2 * MIB).map(pattern).collect();
+        let mut writer = echo.try_clone().unwrap();
+        let up = sent.clone();
+        let writing = thread::spawn(move || writer.write_all(&up).unwrap());
+        let mut back = vec![0; sent.len()];
+        echo.read_exact(&mut back).unwrap();
+        writing.join().unwrap();
+        assert!(back == sent, "the echo is not what was sent");
+    }
 }
 
 pub fn tor_bootstraps_and_fetches_through_the_lab() {
     let guest = Guest::of(&Plan::default());
-    let bytes = guest.get(16 * MIB);
-    assert_eq!(bytes.len() as u64, 16 * MIB);
-    assert!(bytes.iter().zip(0..).all(|(byte, offset)| *byte == pattern(offset)), "not what was sent");
-
-    // Up and back again, more than a window of it.
-    let mut echo = guest.connect("echo.lab", 7).unwrap();
-    let sent: Vec<u8> = (0..2 * MIB).map(pattern).collect();
-    let mut writer = echo.try_clone().unwrap();
-    let up = sent.clone();
-    let writing = thread::spawn(move || writer.write_all(&up).unwrap());
-    let mut back = vec![0; sent.len()];
-    echo.read_exact(&mut back).unwrap();
-    writing.join().unwrap();
-    assert!(back == sent, "the echo is not what was sent");
-
+    guest.fetches(16 * MIB);
+    guest.hears_its_echo();
     assert_eq!(guest.connect("refuse.lab", 80).err(), Some(5));
     assert_eq!(guest.connect("nowhere.example", 80).err(), Some(4));
-    drop(guest.tor);
+}
+
+pub fn arti_bootstraps_and_fetches_through_the_lab() {
+    let program = tor::arti().expect("run only where an Arti is named");
+    let guest = Guest::of_arti(&program, &Plan::default());
+    guest.fetches(16 * MIB);
+    guest.hears_its_echo();
+    assert!(guest.connect("refuse.lab", 80).is_err());
 }
 
 pub fn tor_reaches_a_socket_of_this_machine_through_the_lab() {
@@ -107,6 +130,5 @@ pub fn tor_reaches_a_socket_of_this_machine_through_the_lab() {
 
 pub fn tor_bootstraps_among_eight_thousand_relays() {
     let guest = Guest::of(&Plan { listed: 8000, ..Plan::default() });
-    let bytes = guest.get(MIB);
-    assert!(bytes.len() as u64 == MIB && bytes.iter().zip(0..).all(|(byte, offset)| *byte == pattern(offset)));
+    guest.fetches(16 * MIB);
 }

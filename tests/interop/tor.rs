@@ -1,10 +1,10 @@
-//! Debian's `tor` as a lone relay, or as a client with documents: started, awaited, ended.
+//! Debian's `tor` as a lone relay or as a client, and Arti as a client: started, awaited, ended.
 //!
-//! It knows one made-up authority and publishes nothing; it is never started outside the
-//! empty namespace that `main` has checked.
+//! They know made-up authorities only and publish nothing; they are never started outside
+//! the empty namespace that `main` has checked.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -95,17 +95,22 @@ impl LoneRelay {
     }
 }
 
-/// A tor that reads directory documents, and whose every word is listened to.
-pub struct Reader {
+/// The Arti that is to be tried, by the environment.
+pub fn arti() -> Option<PathBuf> {
+    std::env::var_os("CEPA_ARTI").map(PathBuf::from)
+}
+
+/// A client whose every word is listened to.
+pub struct Client {
     _process: Running,
     said: mpsc::Receiver<String>,
     _folder: Folder,
 }
 
-impl Reader {
+impl Client {
     /// Starts it with these lines of a torrc, which name the authorities; its data directory is
     /// `data` in `folder`.
-    pub fn start(folder: Folder, options: &str) -> Reader {
+    pub fn start(folder: Folder, options: &str) -> Client {
         let torrc = folder.path().join("torrc");
         let lines = format!(
             "TestingTorNetwork 1\n{options}DataDirectory {}/data\nSocksPort auto\nLog info stdout\n",
@@ -113,11 +118,33 @@ impl Reader {
         );
         fs::write(&torrc, lines).unwrap();
         let mut process = start(&torrc);
-        let output = BufReader::new(process.0.stdout.take().unwrap());
+        let output = process.0.stdout.take().unwrap();
+        Client::listen(process, output, folder)
+    }
+
+    /// Starts Arti with this configuration, which names the network, and a SOCKS port.
+    pub fn start_arti(program: &Path, network: &str, socks: SocketAddr) -> Client {
+        let folder = Folder::new();
+        let file = folder.path().join("arti.toml");
+        let home = folder.path().display();
+        let ours = format!(
+            "\n[application]\nallow_running_as_root = true\n[proxy]\nsocks_listen = \"{socks}\"\n\
+             [storage]\ncache_dir = \"{home}/cache\"\nstate_dir = \"{home}/state\"\n\
+             [storage.permissions]\ndangerously_trust_everyone = true\n"
+        );
+        fs::write(&file, format!("{network}{ours}")).unwrap();
+        let mut command = Command::new(program);
+        let mut process = spawn(command.arg("--config").arg(&file).arg("proxy").stderr(Stdio::piped()));
+        let output = process.0.stderr.take().unwrap();
+        Client::listen(process, output, folder)
+    }
+
+    fn listen(process: Running, output: impl Read + Send + 'static, folder: Folder) -> Client {
+        let output = BufReader::new(output);
         let (tell, said) = mpsc::channel();
-        // Read to the end, or tor would block.
+        // Read to the end, or it would block.
         thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));
-        Reader { _process: process, said, _folder: folder }
+        Client { _process: process, said, _folder: folder }
     }
 
     /// Waits until it has said one of `lines`; gives all that it said until then.
@@ -127,7 +154,7 @@ impl Reader {
             match self.said.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(text) => said.push(text),
                 Err(_) => panic!(
-                    "tor did not say any of {lines:?}:\n{}",
+                    "nobody said any of {lines:?}:\n{}",
                     said[said.len().saturating_sub(LAST_LINES)..].join("\n")
                 ),
             }
@@ -139,14 +166,11 @@ impl Reader {
 }
 
 fn start(torrc: &Path) -> Running {
-    Command::new("tor")
-        .args(["--defaults-torrc", "/dev/null", "-f"])
-        .arg(torrc)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .map(Running)
-        .unwrap()
+    spawn(Command::new("tor").args(["--defaults-torrc", "/dev/null", "-f"]).arg(torrc))
+}
+
+fn spawn(command: &mut Command) -> Running {
+    command.stdout(Stdio::piped()).spawn().map(Running).unwrap()
 }
 
 fn torrc_lines(folder: &Path, port: u16) -> String {
