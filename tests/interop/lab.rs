@@ -14,26 +14,31 @@ use cepa::lab::plan::{Plan, Town};
 
 use super::tor::{self, Client, Folder};
 
-const MIB: u64 = 1 << 20;
+pub const MIB: u64 = 1 << 20;
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A lab network and a client that has bootstrapped on it.
-struct Guest {
+/// A client that has bootstrapped, and the lab network it is on, if it is one of this process.
+pub struct Guest {
     _client: Client,
     socks: SocketAddr,
-    _town: Town,
+    _town: Option<Town>,
 }
 
 impl Guest {
     fn of(plan: &Plan) -> Guest {
         let town = plan.open(2, TlsProvider::best()).unwrap();
         let lines = town.torrc().replace("TestingTorNetwork 1\n", "");
-        let client = Client::start(Folder::with_data(), &lines);
+        Guest { _town: Some(town), ..Guest::on(&lines) }
+    }
+
+    /// A C tor on whichever network these lines of a torrc name.
+    pub fn on(lines: &str) -> Guest {
+        let client = Client::start(Folder::with_data(), lines);
         let said = client.until(&["Bootstrapped 100% (done)"]);
         let ready = "Opened Socks listener connection (ready) on ";
         let socks = said.iter().find_map(|line| line.split_once(ready)).unwrap().1.trim().parse().unwrap();
-        Guest { _client: client, socks, _town: town }
+        Guest { _client: client, socks, _town: None }
     }
 
     fn of_arti(program: &Path, plan: &Plan) -> Guest {
@@ -41,11 +46,11 @@ impl Guest {
         let socks = SocketAddr::from(([127, 0, 0, 1], tor::free_port()));
         let client = Client::start_arti(program, &town.arti_toml(), socks);
         client.until(&["proxy now functional"]);
-        Guest { _client: client, socks, _town: town }
+        Guest { _client: client, socks, _town: Some(town) }
     }
 
     /// Connects through SOCKS5 by name; gives the reply code if it is refused.
-    fn connect(&self, host: &str, port: u16) -> Result<TcpStream, u8> {
+    pub fn connect(&self, host: &str, port: u16) -> Result<TcpStream, u8> {
         let mut stream = TcpStream::connect(self.socks).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(&[5, 1, 0]).unwrap();

@@ -10,10 +10,12 @@
 #![allow(clippy::disallowed_methods, reason = "tests of real programs read clocks and the environment, and wait")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test program speaks to whoever runs it")]
 
+mod cost;
 mod cpu;
 mod directory;
 mod lab;
 mod probe;
+mod relays;
 mod tor;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -35,11 +37,14 @@ const TESTS: &[Test] = &[
     ("tor_bootstraps_and_fetches_through_the_lab", lab::tor_bootstraps_and_fetches_through_the_lab),
     ("tor_reaches_a_socket_of_this_machine_through_the_lab", lab::tor_reaches_a_socket_of_this_machine_through_the_lab),
     (ARTI, lab::arti_bootstraps_and_fetches_through_the_lab),
+    (COST, cost::the_labs_relays_cost_less_than_tors),
     ("tor_bootstraps_among_eight_thousand_relays", lab::tor_bootstraps_among_eight_thousand_relays),
 ];
 
 /// Wants an Arti.
 const ARTI: &str = "arti_bootstraps_and_fetches_through_the_lab";
+/// Wants a release build.
+const COST: &str = "the_labs_relays_cost_less_than_tors";
 
 /// Set by us in the process we start inside the namespace.
 const INSIDE: &str = "CEPA_INTEROP_INSIDE";
@@ -106,6 +111,15 @@ fn enter_namespace(arguments: &[String]) -> ExitCode {
     skip("no network namespace can be made here (unshare, ip)")
 }
 
+/// Why a test cannot run here, or would show nothing.
+fn excuse(name: &str) -> Option<&'static str> {
+    match name {
+        ARTI if tor::arti().is_none() => Some("CEPA_ARTI names no arti"),
+        COST if cfg!(debug_assertions) => Some("only a release build is worth measuring"),
+        _ => None,
+    }
+}
+
 /// Runs the tests one after the other, and reports like Rust's own harness.
 fn run(filter: Option<&str>) -> ExitCode {
     let start = Instant::now();
@@ -113,8 +127,8 @@ fn run(filter: Option<&str>) -> ExitCode {
     println!("\nrunning {} tests", chosen.len());
     let (mut failed, mut ignored) = (0, 0);
     for (name, test) in &chosen {
-        if *name == ARTI && tor::arti().is_none() {
-            println!("test {name} ... ignored, CEPA_ARTI names no arti");
+        if let Some(reason) = excuse(name) {
+            println!("test {name} ... ignored, {reason}");
             ignored += 1;
             continue;
         }

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// How long tor may take to open its port, or to read its documents.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The kernel's unit of processor time, the same on every Linux of today.
+const TICK: Duration = Duration::from_millis(10);
+
 /// How many of the last words of a tor are shown when it did not say what it should.
 const LAST_LINES: usize = 200;
 
@@ -52,7 +55,26 @@ impl Drop for Folder {
 }
 
 /// A process that ends with its owner, also when a test fails.
-struct Running(Child);
+pub struct Running(Child);
+
+impl Running {
+    pub fn of(process: Child) -> Running {
+        Running(process)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+/// What a process has used of the processors, as user and as system.
+pub fn processor_time(process: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The name of the program may hold blanks; it ends at the last parenthesis.
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    TICK * u32::try_from(ticks).unwrap()
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -167,6 +189,13 @@ impl Client {
 
 fn start(torrc: &Path) -> Running {
     spawn(Command::new("tor").args(["--defaults-torrc", "/dev/null", "-f"]).arg(torrc))
+}
+
+/// The same, of which nobody wants to hear anything.
+pub fn start_quietly(torrc: &Path) -> Running {
+    let mut command = Command::new("tor");
+    command.args(["--defaults-torrc", "/dev/null", "-f"]).arg(torrc);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(Running).unwrap()
 }
 
 fn spawn(command: &mut Command) -> Running {

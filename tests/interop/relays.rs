@@ -1,0 +1,172 @@
+//! A network of Debian's `tor`: authorities that vote, relays and exits, on the loopback address.
+//!
+//! All keys are made anew, all processes end with their owner. It takes some twenty seconds
+//! until the first consensus lists everybody. Never started outside the empty namespace that
+//! `main` has checked.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::tor::{Folder, Running, free_port, processor_time, start_quietly};
+
+const AUTHORITIES: usize = 3;
+const RELAYS: usize = 5;
+const EXITS: usize = 3;
+/// How long until everybody is in a consensus.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A running network.
+pub struct TorNetwork {
+    processes: Vec<Running>,
+    directory_lines: String,
+    _folder: Folder,
+}
+
+/// What a relay is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Authority,
+    Relay,
+    Exit,
+}
+
+/// One relay before it runs.
+struct Draft {
+    kind: Kind,
+    nickname: String,
+    data: PathBuf,
+    or_port: u16,
+    dir_port: u16,
+}
+
+impl TorNetwork {
+    /// Starts it and waits until a consensus lists all its relays as running.
+    pub fn start() -> TorNetwork {
+        let folder = Folder::new();
+        let kinds = [(Kind::Authority, AUTHORITIES), (Kind::Relay, RELAYS), (Kind::Exit, EXITS)];
+        let kinds = kinds.into_iter().flat_map(|(kind, count)| std::iter::repeat_n(kind, count));
+        let drafts: Vec<_> = kinds.enumerate().map(|(number, kind)| Draft::new(folder.path(), number, kind)).collect();
+        let directory_lines: String = drafts.iter().filter_map(Draft::directory_line).collect();
+        let processes = drafts.iter().map(|draft| start_quietly(&draft.write_torrc(&directory_lines))).collect();
+        let network = TorNetwork { processes, directory_lines, _folder: folder };
+        network.wait(&drafts);
+        network
+    }
+
+    fn wait(&self, drafts: &[Draft]) {
+        let (end, consensus) = (Instant::now() + PATIENCE, drafts[0].data.join("cached-microdesc-consensus"));
+        loop {
+            let text = fs::read_to_string(&consensus).unwrap_or_default();
+            let flags = text.lines().filter(|line| line.starts_with("s ") && line.contains(" Running"));
+            if flags.count() == drafts.len() {
+                return;
+            }
+            let notices = || fs::read_to_string(drafts[0].data.join("notice.log")).unwrap_or_default();
+            assert!(Instant::now() < end, "no consensus lists all {} relays:\n{text}\n{}", drafts.len(), notices());
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// The lines of a torrc that name its authorities.
+    pub fn directory_lines(&self) -> &str {
+        &self.directory_lines
+    }
+
+    /// What all its processes together have used of the processors.
+    pub fn processor_time(&self) -> Duration {
+        self.processes.iter().map(|process| processor_time(process.id())).sum()
+    }
+}
+
+impl Draft {
+    fn new(folder: &Path, number: usize, kind: Kind) -> Draft {
+        let data = folder.join(format!("{number}"));
+        fs::create_dir_all(data.join("keys")).unwrap();
+        let nickname = format!("tor{number}");
+        let draft = Draft { kind, nickname, data, or_port: free_port(), dir_port: free_port() };
+        if kind == Kind::Authority {
+            draft.certify();
+        }
+        draft
+    }
+
+    /// Makes an authority's keys and its certificate.
+    fn certify(&self) {
+        let address = format!("127.0.0.1:{}", self.dir_port);
+        let mut process = Command::new("tor-gencert")
+            .args(["--create-identity-key", "--passphrase-fd", "0", "-m", "12", "-a", &address])
+            .current_dir(self.data.join("keys"))
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        process.stdin.take().unwrap().write_all(b"\n").unwrap();
+        assert!(process.wait().unwrap().success(), "tor-gencert failed");
+    }
+
+    /// The line of a torrc that names an authority.
+    fn directory_line(&self) -> Option<String> {
+        if self.kind != Kind::Authority {
+            return None;
+        }
+        let certificate = fs::read_to_string(self.data.join("keys/authority_certificate")).unwrap();
+        let identity = certificate.lines().find_map(|line| line.strip_prefix("fingerprint ")).unwrap();
+        Some(format!(
+            "DirAuthority {} orport={} no-v2 v3ident={identity} 127.0.0.1:{} {}\n",
+            self.nickname,
+            self.or_port,
+            self.dir_port,
+            self.fingerprint()
+        ))
+    }
+
+    /// Makes the relay's keys; 40 hex digits.
+    fn fingerprint(&self) -> String {
+        let nobody = format!("x orport=1 127.0.0.1:1 {}", "A".repeat(40));
+        let output = Command::new("tor")
+            .args(["--list-fingerprint", "--defaults-torrc", "/dev/null", "-f", "/dev/null", "--ignore-missing-torrc"])
+            .args(["--TestingTorNetwork", "1", "--DirAuthority", &nobody, "--Address", "127.0.0.1"])
+            .args(["--Nickname", &self.nickname, "--ORPort", &self.or_port.to_string(), "--Log", "err stderr"])
+            .arg("--DataDirectory")
+            .arg(&self.data)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "tor made no keys:\n{said}");
+        let words = said.lines().last().unwrap().split_whitespace().skip(1);
+        words.collect()
+    }
+
+    fn write_torrc(&self, directory_lines: &str) -> PathBuf {
+        let (data, nickname, or_port) = (self.data.display(), &self.nickname, self.or_port);
+        let mut torrc = format!(
+            "TestingTorNetwork 1\n{directory_lines}DataDirectory {data}\nNickname {nickname}\nORPort 127.0.0.1:{or_port}\n\
+             Address 127.0.0.1\nAssumeReachable 1\nSocksPort 0\nShutdownWaitLength 0\nExtraInfoStatistics 0\n\
+             PathsNeededToBuildCircuits 0.67\nTestingDirAuthVoteExit *\nTestingDirAuthVoteHSDir *\n\
+             Log notice file {data}/notice.log\n"
+        );
+        torrc.push_str(match self.kind {
+            Kind::Authority => {
+                "AuthoritativeDirectory 1\nV3AuthoritativeDirectory 1\nExitPolicy reject *:*\n\
+                 TestingV3AuthInitialVotingInterval 20\nTestingV3AuthInitialVoteDelay 4\n\
+                 TestingV3AuthInitialDistDelay 4\nV3AuthVotingInterval 300\nV3AuthVoteDelay 4\nV3AuthDistDelay 4\n\
+                 V3AuthNIntervalsValid 2\nTestingDirAuthVoteGuard *\nTestingMinExitFlagThreshold 0\n\
+                 AuthDirMaxServersPerAddr 0\nMinUptimeHidServDirectoryV2 0\nAuthDirTestReachability 0\n"
+            }
+            Kind::Relay => "ExitPolicy reject *:*\n",
+            Kind::Exit => "ExitRelay 1\nExitPolicyRejectPrivate 0\nExitPolicy accept *:*\n",
+        });
+        if self.kind == Kind::Authority {
+            writeln!(torrc, "DirPort 127.0.0.1:{}", self.dir_port).unwrap();
+        }
+        let file = self.data.join("torrc");
+        fs::write(&file, torrc).unwrap();
+        file
+    }
+}
