@@ -19,6 +19,7 @@ pub mod relay;
 pub mod seed;
 pub mod town;
 pub mod villain;
+pub mod weather;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

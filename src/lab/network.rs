@@ -16,6 +16,8 @@ use super::cache::Cache;
 use super::relay::{Config, LinkId, OnionKeys, Output, Relay};
 use super::seed::SeededEntropy;
 use super::villain::Villain;
+use super::weather::Sky;
+pub use super::weather::{Place, Weather};
 use crate::base::random;
 use crate::base::time::{Now, Tick, Wall, earlier};
 use crate::base::{Ed25519Id, RelayIds, RsaId};
@@ -32,24 +34,10 @@ pub const BEGINNING: Wall = Wall::from_secs(1_767_225_600);
 const CERTIFICATES_GOOD: Duration = Duration::from_secs(400 * 86_400);
 /// The port every relay listens on.
 const OR_PORT: u16 = 9001;
-
-/// How bytes travel to and from one relay. The path between two ends adds both up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Weather {
-    /// One way.
-    pub latency: Duration,
-    /// Up to this much more, drawn for each write; the order of bytes stays.
-    pub jitter: Duration,
-    /// Bytes a second; `None` is as fast as you like.
-    pub bandwidth: Option<u64>,
-}
-
-impl Default for Weather {
-    /// Ten milliseconds one way.
-    fn default() -> Self {
-        Weather { latency: Duration::from_millis(10), jitter: Duration::ZERO, bandwidth: None }
-    }
-}
+/// How soon a dial that nobody answers is tried again, and then after twice as long each
+/// time; and for how long in all. As Linux has it.
+const DIAL_AGAIN: Duration = Duration::from_secs(1);
+const DIAL_LIMIT: Duration = Duration::from_secs(127);
 
 /// What a client knows of a relay of the network.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +90,9 @@ pub struct Network {
     now: Now,
     entropy: SeededEntropy,
     relays: Vec<Node>,
+    sky: Sky,
+    /// What waits until those who were parted are joined, in order.
+    held: Vec<Held>,
     by_address: BTreeMap<SocketAddr, usize>,
     wires: Vec<Wire>,
     inboxes: Vec<VecDeque<Arrival>>,
@@ -115,7 +106,6 @@ struct Node {
     relay: Relay,
     facts: RelayFacts,
     is_exit: bool,
-    weather: Weather,
     /// Nothing reaches it, nothing leaves it.
     is_cut: bool,
     wires: BTreeMap<LinkId, (usize, End)>,
@@ -131,6 +121,13 @@ struct Wire {
     last_arrival: [Tick; 2],
 }
 
+/// What an end wrote, or `None` when it closed, while the other could not be reached.
+struct Held {
+    wire: usize,
+    from: End,
+    bytes: Option<Vec<u8>>,
+}
+
 /// Which end of a wire: the one that dialled is the first.
 type End = usize;
 
@@ -140,9 +137,18 @@ enum Party {
     Near(usize),
 }
 
+impl Party {
+    fn place(self) -> Place {
+        match self {
+            Party::Relay(number, _) => Place::Relay(RelayNo(number)),
+            Party::Near(_) => Place::Scripts,
+        }
+    }
+}
+
 enum Event {
     /// A dial reached its relay.
-    Reached { from: Party, to: SocketAddr },
+    Reached { from: Party, to: SocketAddr, since: Tick },
     /// The dialler hears that it did.
     Opened { wire: usize },
     /// The dialler hears that it did not.
@@ -163,6 +169,8 @@ impl Network {
             now: Now { tick: Tick::default(), wall: BEGINNING },
             entropy: SeededEntropy::new(seed, "network"),
             relays: Vec::new(),
+            sky: Sky::default(),
+            held: Vec::new(),
             by_address: BTreeMap::new(),
             wires: Vec::new(),
             inboxes: Vec::new(),
@@ -207,8 +215,7 @@ impl Network {
         };
         self.by_address.insert(facts.address, number);
         let relay = Relay::new(config, self.seed, &name);
-        let weather = Weather::default();
-        self.relays.push(Node { relay, facts, is_exit: role.is_exit, weather, is_cut: false, wires: BTreeMap::new() });
+        self.relays.push(Node { relay, facts, is_exit: role.is_exit, is_cut: false, wires: BTreeMap::new() });
         Ok(RelayNo(number))
     }
 
@@ -231,9 +238,43 @@ impl Network {
         &self.relays[relay.0].relay
     }
 
-    /// How bytes travel to and from a relay, on connections made from now on.
-    pub fn set_weather(&mut self, relay: RelayNo, weather: Weather) {
-        self.relays[relay.0].weather = weather;
+    /// How bytes travel to and from a place, on connections made from now on.
+    pub fn set_weather(&mut self, place: impl Into<Place>, weather: Weather) {
+        self.sky.set_over(place.into(), weather);
+    }
+
+    /// How they travel between these two, whatever the weather at each of them.
+    pub fn set_weather_between(&mut self, a: impl Into<Place>, b: impl Into<Place>, weather: Weather) {
+        self.sky.set_between(a.into(), b.into(), weather);
+    }
+
+    /// The connections between two places break, and new ones can be made.
+    pub fn lose(&mut self, a: impl Into<Place>, b: impl Into<Place>) {
+        let (a, b) = (a.into(), b.into());
+        let is_between = |wire: &Wire| {
+            let ends = wire.ends.map(Party::place);
+            wire.is_open && (ends == [a, b] || ends == [b, a])
+        };
+        let lost: Vec<_> = (0..self.wires.len()).filter(|wire| is_between(&self.wires[*wire])).collect();
+        lost.into_iter().for_each(|wire| self.break_wire(wire));
+    }
+
+    /// From now on nothing passes between these places and all others, and nobody is told:
+    /// what is written waits, what is dialled is not answered. What is on its way arrives.
+    pub fn part(&mut self, places: &[Place]) {
+        self.join();
+        self.sky.part(places);
+    }
+
+    /// Everybody reaches everybody again; what waited goes on its way.
+    pub fn join(&mut self) {
+        self.sky.part(&[]);
+        for Held { wire, from, bytes } in core::mem::take(&mut self.held) {
+            match bytes {
+                Some(bytes) => self.carry(wire, from, bytes),
+                None => self.announce_end(wire, from),
+            }
+        }
     }
 
     /// Cuts a relay off: its connections end, and none can be made.
@@ -363,6 +404,9 @@ impl Network {
 
     /// Puts bytes on a wire, at its end `from`.
     fn carry(&mut self, wire: usize, from: End, bytes: Vec<u8>) {
+        if self.is_parted(wire) {
+            return self.held.push(Held { wire, from, bytes: Some(bytes) });
+        }
         let weather = self.wires[wire].weather;
         let jitter = self.draw(weather.jitter);
         let Wire { is_open, busy_until, last_arrival, .. } = &mut self.wires[wire];
@@ -370,7 +414,7 @@ impl Network {
             return;
         }
         let start = busy_until[from].max(self.now.tick);
-        let sent = start + transmission(bytes.len(), weather.bandwidth);
+        let sent = start + weather.transmission(bytes.len());
         busy_until[from] = sent;
         // One write may not overtake the one before.
         let arrival = (sent + weather.latency + jitter).max(last_arrival[from]);
@@ -388,24 +432,20 @@ impl Network {
     }
 
     fn schedule_dial(&mut self, from: Party, to: SocketAddr) {
-        let delay = self.path(from, to).latency;
-        self.schedule(self.now.tick + delay, Event::Reached { from, to });
+        let (since, delay) = (self.now.tick, self.path(from, to).latency);
+        self.schedule(since + delay, Event::Reached { from, to, since });
     }
 
-    /// Both ends' weather together.
     fn path(&self, from: Party, to: SocketAddr) -> Weather {
-        let of = |number: usize| self.relays[number].weather;
-        let far = self.by_address.get(&to).map(|number| of(*number)).unwrap_or_default();
-        let Party::Relay(near, _) = from else { return far };
-        let near = of(near);
-        Weather {
-            latency: near.latency + far.latency,
-            jitter: near.jitter + far.jitter,
-            bandwidth: match (near.bandwidth, far.bandwidth) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            },
+        match self.by_address.get(&to) {
+            Some(number) => self.sky.path(from.place(), Place::Relay(RelayNo(*number))),
+            None => Weather::default(),
         }
+    }
+
+    fn is_parted(&self, wire: usize) -> bool {
+        let [a, b] = self.wires[wire].ends.map(Party::place);
+        self.sky.are_parted(a, b)
     }
 
     fn is_cut(&self, party: Party) -> bool {
@@ -414,7 +454,7 @@ impl Network {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Reached { from, to } => self.on_reached(from, to),
+            Event::Reached { from, to, since } => self.on_reached(from, to, since),
             Event::Opened { wire } => self.on_opened(wire),
             Event::Failed { from } => self.on_failed(from),
             Event::Bytes { wire, end, bytes } => self.on_bytes(wire, end, bytes),
@@ -423,9 +463,17 @@ impl Network {
         }
     }
 
-    fn on_reached(&mut self, from: Party, to: SocketAddr) {
+    fn on_reached(&mut self, from: Party, to: SocketAddr, since: Tick) {
         let back = self.now.tick + self.path(from, to).latency;
-        let number = self.by_address.get(&to).copied().filter(|number| !self.relays[*number].is_cut);
+        let number = self.by_address.get(&to).copied();
+        if number.is_some_and(|number| self.sky.are_parted(from.place(), Place::Relay(RelayNo(number)))) {
+            let waited = self.now.tick.since(since);
+            return match waited < DIAL_LIMIT {
+                true => self.schedule(self.now.tick + waited.max(DIAL_AGAIN), Event::Reached { from, to, since }),
+                false => self.schedule(self.now.tick, Event::Failed { from }),
+            };
+        }
+        let number = number.filter(|number| !self.relays[*number].is_cut);
         let (Some(number), false) = (number, self.is_cut(from)) else {
             return self.schedule(back, Event::Failed { from });
         };
@@ -495,9 +543,16 @@ impl Network {
 
     /// An end closes: the other hears of it behind all bytes on their way.
     fn close(&mut self, wire: usize, end: End) {
+        match self.is_parted(wire) {
+            true => self.held.push(Held { wire, from: end, bytes: None }),
+            false => self.announce_end(wire, end),
+        }
+        self.forget(wire, end);
+    }
+
+    fn announce_end(&mut self, wire: usize, end: End) {
         let arrival = self.wires[wire].last_arrival[end].max(self.now.tick + self.wires[wire].weather.latency);
         self.schedule(arrival, Event::Closed { wire, end: 1 - end });
-        self.forget(wire, end);
     }
 
     /// The connection breaks: both ends hear of it, bytes on their way are lost.
@@ -550,12 +605,4 @@ fn facts(number: usize, keys: &RelayKeys, onion_key: PublicKey) -> RelayFacts {
 fn near_address(near: usize) -> IpAddr {
     let [.., low] = near.to_be_bytes();
     IpAddr::from([192, 0, 2, low])
-}
-
-/// How long bytes take to leave.
-fn transmission(length: usize, bandwidth: Option<u64>) -> Duration {
-    let length = u64::try_from(length).unwrap_or(u64::MAX);
-    bandwidth.map_or(Duration::ZERO, |per_second| {
-        Duration::from_nanos(length.saturating_mul(1_000_000_000).checked_div(per_second).unwrap_or(u64::MAX))
-    })
 }

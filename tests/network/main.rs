@@ -12,6 +12,7 @@ mod directory;
 mod near;
 mod streams;
 mod villains;
+mod weather;
 
 use cepa::lab::network::{Network, RelayNo, Role};
 

@@ -161,6 +161,11 @@ impl<'n> Near<'n> {
         self.next_event()
     }
 
+    /// The hops after the first so many are gone.
+    pub fn keep_hops(&mut self, count: usize) {
+        self.hops.truncate(count);
+    }
+
     fn extend(&mut self, facts: &RelayFacts, handshake_type: HandshakeType, onionskin: &[u8]) -> Vec<u8> {
         let Event::Message { command: Command::EXTENDED2, body, hop, .. } =
             self.try_extend(&target(facts), handshake_type, onionskin)

@@ -284,6 +284,11 @@ impl Relay {
         }
     }
 
+    /// How many links it has, those that are not up yet among them.
+    pub fn link_count(&self) -> usize {
+        self.channels.len()
+    }
+
     /// How many circuits run through or end at it.
     pub fn circuit_count(&self) -> usize {
         self.circuits.len()

@@ -1,0 +1,86 @@
+//! What the network itself does to those on it: slow paths, lost links, partitions.
+
+use std::time::Duration;
+
+use cepa::internal::wire::relay::Command;
+use cepa::lab::network::{Arrival, Place, RelayNo, Weather};
+
+use super::near::{Event, Near};
+use super::{seed, three_relays};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn circuit(near: &mut Near<'_>, [guard, middle, exit]: [RelayNo; 3]) {
+    near.create_ntor(guard);
+    near.extend_ntor(middle);
+    near.extend_ntor(exit);
+}
+
+#[test]
+fn one_slow_path_slows_what_goes_over_it() {
+    let slow = Weather { latency: Duration::from_secs(2), ..Weather::default() };
+    let (mut network, [guard, middle, exit]) = three_relays(seed());
+    network.set_weather_between(middle, exit, slow);
+    let mut near = Near::dial(&mut network, guard);
+    near.create_ntor(guard);
+    let begun = near.network.now().tick;
+    near.extend_ntor(middle);
+    let quick = near.network.now().tick.since(begun);
+    near.extend_ntor(exit);
+    let slowed = near.network.now().tick.since(begun) - quick;
+    // Dialling, the link handshake and CREATE2 each wait for an answer.
+    assert!(quick < Duration::from_millis(400) && slowed >= Duration::from_secs(12), "{quick:?} {slowed:?}");
+}
+
+#[test]
+fn a_lost_link_ends_what_ran_over_it_and_a_new_one_can_be_made() {
+    let (mut network, relays @ [guard, middle, exit]) = three_relays(seed());
+    let mut near = Near::dial(&mut network, guard);
+    circuit(&mut near, relays);
+    near.network.lose(middle, exit);
+    // The middle destroys its part; it is the guard that tells the client.
+    let event = near.next_event();
+    assert!(matches!(event, Event::Message { command: Command::TRUNCATED, hop: 0, .. }), "{event:?}");
+    near.keep_hops(1);
+    near.extend_ntor(middle);
+    near.extend_ntor(exit);
+    near.begin("echo.lab");
+    near.network.lose(guard, Place::Scripts);
+    assert_eq!(near.next_event(), Event::LinkGone);
+}
+
+#[test]
+fn what_is_parted_waits_and_goes_on_when_joined() {
+    let (mut network, relays @ [guard, ..]) = three_relays(seed());
+    let mut near = Near::dial(&mut network, guard);
+    circuit(&mut near, relays);
+    near.network.part(&[Place::Scripts]);
+    let stream = near.begin_unheard("source-1000.lab", 80);
+    assert_eq!(near.event_within(HOUR), None);
+    near.network.join();
+    let event = near.next_event();
+    assert!(matches!(event, Event::Message { command: Command::CONNECTED, .. }), "{event:?}");
+    assert_eq!(near.read_to_end(stream).0.len(), 1000);
+}
+
+#[test]
+fn a_dial_across_a_partition_is_answered_when_joined_or_given_up() {
+    let (mut network, [guard, middle, _]) = three_relays(seed());
+    let address = network.facts(guard).address;
+    network.part(&[guard.into(), middle.into()]);
+    let (begun, near) = (network.now().tick, network.connect(address));
+    let mut end = None;
+    assert!(network.run_until(HOUR, |network| {
+        end = network.receive(near);
+        end.is_some()
+    }));
+    assert_eq!(end, Some(Arrival::Closed));
+    let waited = network.now().tick.since(begun).as_secs();
+    assert!((127..260).contains(&waited), "{waited} s");
+
+    let near = network.connect(address);
+    assert!(!network.run_until(Duration::from_secs(20), |network| network.receive(near).is_some()));
+    network.join();
+    assert!(!network.run_until(Duration::from_secs(30), |network| network.receive(near).is_some()));
+    assert_eq!(network.relay(guard).link_count(), 1);
+}
