@@ -89,6 +89,71 @@ pub fn from_base64(text: &str) -> Result<Vec<u8>, Error> {
     })
 }
 
+/// `N` bytes that `text` spells in hex of either case, and nothing else.
+pub fn hex_array<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    let mut all = 0;
+    for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
+        let (high, low) = (value_of(&HEX_VALUES, high), value_of(&HEX_VALUES, low));
+        all |= high | low;
+        *byte = (high << 4) | (low & 15);
+    }
+    (all != NO_VALUE).then_some(bytes)
+}
+
+/// `N` bytes that `text` spells in base64, padded or not, and nothing else.
+pub fn base64_array<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let (letters, padding) = text.as_bytes().split_at_checked((N * 8).div_ceil(6))?;
+    let is_padded = || padding.iter().all(|&c| c == b'=') && text.len() == N.div_ceil(3) * 4;
+    if !(padding.is_empty() || is_padded()) {
+        return None;
+    }
+    let mut all = 0;
+    let mut tail = 0;
+    for (group, out) in letters.chunks(4).zip(bytes.chunks_mut(3)) {
+        let mut held = 0_u32;
+        for at in 0..4 {
+            let value = group.get(at).map_or(0, |&letter| value_of(&BASE64_VALUES, letter));
+            all |= value;
+            held = (held << 6) | u32::from(value & 63);
+        }
+        let [_, spelled @ ..] = held.to_be_bytes();
+        let (filled, unused) = spelled.split_at_checked(out.len())?;
+        out.copy_from_slice(filled);
+        tail = unused.iter().fold(0, |bits, byte| bits | byte);
+    }
+    (all != NO_VALUE && tail == 0).then_some(bytes)
+}
+
+/// In the tables below: no letter of the alphabet. As all its bits are set, it shows in the
+/// union of many values; no union of values below 64 has them.
+const NO_VALUE: u8 = u8::MAX;
+const HEX_VALUES: [u8; 256] = values(HEX, b"0123456789abcdef");
+const BASE64_VALUES: [u8; 256] = values(BASE64, BASE64);
+
+/// The place of each letter in `alphabet`, or in the `other` that means the same.
+const fn values<const N: usize>(alphabet: &[u8; N], other: &[u8; N]) -> [u8; 256] {
+    let mut table = [NO_VALUE; 256];
+    let mut at = 0;
+    let mut value = 0_u8;
+    while at < N {
+        table[alphabet[at] as usize] = value;
+        table[other[at] as usize] = value;
+        at += 1;
+        value += 1;
+    }
+    table
+}
+
+fn value_of(table: &[u8; 256], letter: u8) -> u8 {
+    table.get(usize::from(letter)).copied().unwrap_or(NO_VALUE)
+}
+
 /// Groups of `bits` bits, most significant first, as letters of `alphabet`.
 fn encode(bytes: &[u8], alphabet: &[u8], bits: u32) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
@@ -176,7 +241,66 @@ mod tests {
         assert_eq!(from_base32("a1"), Err(Error::BadCharacter));
     }
 
+    /// The quick ways read what the slow ones read, and refuse what they refuse.
+    #[test]
+    fn arrays_read_as_all_text_does() {
+        fn agree<const N: usize>(text: &str) {
+            let of_length =
+                |bytes: Result<Vec<u8>, Error>| bytes.ok().and_then(|bytes| <[u8; N]>::try_from(bytes).ok());
+            assert_eq!(base64_array::<N>(text), of_length(from_base64(text)), "{text}");
+            assert_eq!(hex_array::<N>(text), of_length(from_hex(text)), "{text}");
+        }
+        let texts = [
+            "Zg==",
+            "Zg",
+            "Zh",
+            "Zm8=",
+            "Zm8",
+            "Zm9",
+            "Zm9v",
+            "Zm9vYg==",
+            "Zm9vYg=",
+            "Zm9vYg",
+            "Zm9v=",
+            "",
+            "=",
+            "Zm9vYmE=",
+            "Zm9vYmFy",
+            "Zm9vYmFy====",
+            "0a",
+            "0A1b",
+            "0g",
+            "é",
+            "Zm9\u{e9}",
+            "a",
+            "abc",
+            "////",
+            "/w==",
+            "///=",
+        ];
+        for text in texts {
+            agree::<0>(text);
+            agree::<1>(text);
+            agree::<2>(text);
+            agree::<3>(text);
+            agree::<4>(text);
+            agree::<6>(text);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn arrays_read_back(bytes: [u8; 32], id: [u8; 20], changed in 0..27_usize, letter: char) {
+            prop_assert_eq!(base64_array(&base64(&bytes)), Some(bytes));
+            prop_assert_eq!(base64_array(&base64_unpadded(&bytes)), Some(bytes));
+            prop_assert_eq!(base64_array(&base64_unpadded(&id)), Some(id));
+            prop_assert_eq!(hex_array(&hex(&id)), Some(id));
+            let mut text = base64_unpadded(&id);
+            text.replace_range(changed..=changed, &letter.to_string());
+            let slow = from_base64(&text).ok().and_then(|bytes| <[u8; 20]>::try_from(bytes).ok());
+            prop_assert_eq!(base64_array::<20>(&text), slow);
+        }
+
         #[test]
         fn text_reads_back(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             prop_assert_eq!(from_hex(&hex(&bytes)).unwrap(), &bytes[..]);

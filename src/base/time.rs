@@ -54,6 +54,18 @@ impl Wall {
         self.0.as_secs()
     }
 
+    /// A date as documents write it, its day and its time apart; `None` if there is no such
+    /// date since the epoch. A leap second is the one after.
+    pub fn parse(day: &str, time: &str) -> Option<Wall> {
+        let [year, month, day] = numbers(day, '-', [4, 2, 2])?;
+        let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
+        if year < 1970 || hour > 23 || minute > 59 || second > 60 {
+            return None;
+        }
+        let days = days_since_epoch(year, month, day)?;
+        Some(Wall::from_secs(days * 86_400 + hour * 3600 + minute * 60 + second))
+    }
+
     /// How long after `earlier`; zero if it is not later.
     pub fn since(self, earlier: Wall) -> Duration {
         self.0.saturating_sub(earlier.0)
@@ -76,6 +88,17 @@ impl fmt::Display for Wall {
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
     }
+}
+
+/// Three numbers of so many digits.
+fn numbers(text: &str, separator: char, digits: [usize; 3]) -> Option<[u64; 3]> {
+    let mut parts = text.split(separator);
+    let mut found = [0; 3];
+    for (number, digits) in found.iter_mut().zip(digits) {
+        let part = parts.next().filter(|part| part.len() == digits && part.bytes().all(|c| c.is_ascii_digit()))?;
+        *number = part.parse().ok()?;
+    }
+    parts.next().is_none().then_some(found)
 }
 
 /// Year, month and day, `days` after 1970-01-01. The inverse is [`days_since_epoch`].
@@ -174,6 +197,26 @@ mod tests {
             (253_402_300_799, "9999-12-31 23:59:59"),
         ] {
             assert_eq!(Wall::from_secs(secs).to_string(), date);
+            let (day, time) = date.split_once(' ').unwrap();
+            assert_eq!(Wall::parse(day, time), Some(Wall::from_secs(secs)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_date_is_refused() {
+        for (day, time) in [
+            ("1969-12-31", "23:59:59"),
+            ("2023-02-29", "00:00:00"),
+            ("2023-2-28", "00:00:00"),
+            ("2023-02-28-", "00:00:00"),
+            ("+023-02-28", "00:00:00"),
+            ("2023-02-28", "24:00:00"),
+            ("2023-02-28", "00:60:00"),
+            ("2023-02-28", "00:00:61"),
+            ("2023-02-28", "00:00"),
+            ("", ""),
+        ] {
+            assert_eq!(Wall::parse(day, time), None, "{day} {time}");
         }
     }
 

@@ -11,6 +11,7 @@ pub mod aes_ctr;
 pub mod blind;
 pub mod cert;
 pub mod cgo;
+pub mod digest;
 pub mod ed25519;
 pub mod fast;
 pub mod hs_ntor;
