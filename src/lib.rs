@@ -10,7 +10,7 @@
 //!   and [`bench`](mod@bench) (the measuring instruments)
 //! - floor 1: `wire` (cells, relay messages and document lines, as bytes and as values) and
 //!   `crypto` (handshakes, relay crypto, certificates, TLS)
-//! - floor 2: `link` (one connection to one relay)
+//! - floor 2: `link` (one connection to one relay) and `directory` (who is in the network)
 //! - floor 8: `lab` (a Tor network in one process, in virtual time or on 127.0.0.1, and the
 //!   probe of one relay)
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@
 mod base;
 pub mod bench;
 mod crypto;
+mod directory;
 #[cfg(feature = "tools")]
 pub mod lab;
 mod link;
@@ -33,6 +34,9 @@ pub mod internal {
     }
     pub mod crypto {
         pub use crate::crypto::*;
+    }
+    pub mod directory {
+        pub use crate::directory::*;
     }
     pub mod link {
         pub use crate::link::*;

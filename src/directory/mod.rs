@@ -1,0 +1,640 @@
+//! Who is in the network: what the authorities signed, joined with what relays say of
+//! themselves.
+//!
+//! [`NetDir`] is a consensus with its microdescriptors, packed into a table: under two hundred
+//! bytes a relay. Its neighbours read and check the documents (`consensus`, `certs`,
+//! `microdesc`, `diff`), say what to ask for and when (`download`), and what to keep
+//! (`store`). Nothing here opens a connection or a file, or chooses a relay: paths are
+//! `path`, circuits are `client`. Called by `path` and `client`.
+//! Spec: dir-spec; path-spec, "Which nodes are usable".
+
+pub mod certs;
+pub mod consensus;
+pub mod microdesc;
+pub mod params;
+mod pool;
+pub mod weights;
+
+use core::net::{SocketAddrV4, SocketAddrV6};
+use std::collections::BTreeMap;
+
+use crate::base::error::{Blame, Scope};
+use crate::base::{Ed25519Id, RelayIds, RsaId};
+use crate::crypto::x25519;
+use crate::wire;
+use crate::wire::netdoc;
+use crate::wire::protover::Protocols;
+
+use consensus::{Flag, Flags, Row, Verified};
+use microdesc::{Microdesc, Policy};
+use params::Param;
+use pool::{NONE, Place, Pool};
+use weights::Position;
+
+/// Why a document, or an answer with one, was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A document is malformed as a document.
+    Document(wire::Error),
+    /// A document is longer than any real one.
+    DocumentTooLong,
+    /// A line that must be there is not.
+    LineMissing,
+    /// A line that must be there once is there twice.
+    LineTwice,
+    /// A line has not the form that its keyword asks for.
+    LineMalformed,
+    /// A line stands where it may not.
+    LineOutOfPlace,
+    /// A document is of a version that nobody defined.
+    UnknownVersion,
+    /// A consensus is of the flavour without microdescriptors.
+    WrongFlavour,
+    /// A key is none that an authority has.
+    BadKey,
+    /// A certificate is of another identity than it says.
+    WrongFingerprint,
+    /// A signature of a certificate does not fit.
+    WrongSignature,
+    /// The dates of a consensus do not follow each other.
+    LifetimeBackwards,
+    /// The relays of a consensus are not in order.
+    RelaysUnsorted,
+    /// A consensus has more relays than we can number.
+    TooManyRelays,
+    /// A consensus has more signatures than any real one.
+    TooManySignatures,
+    /// A consensus is not signed at all.
+    SignatureMissing,
+    /// Not more than half of the authorities signed.
+    TooFewSignatures,
+    /// A consensus is not newer than the one that it would replace.
+    NotNewer,
+}
+
+impl Error {
+    /// Who is at fault.
+    pub fn blame(self) -> Blame {
+        match self {
+            Error::Document(error) => error.blame(),
+            _ => Blame::Peer,
+        }
+    }
+
+    /// What falls: a document comes over one stream, and from a cache that did not write it.
+    pub fn scope(self) -> Scope {
+        Scope::Stream
+    }
+}
+
+impl From<wire::Error> for Error {
+    fn from(error: wire::Error) -> Self {
+        Error::Document(error)
+    }
+}
+
+impl From<netdoc::Fault> for Error {
+    fn from(fault: netdoc::Fault) -> Self {
+        Error::Document(fault.error)
+    }
+}
+
+/// Keeps what a line says that may stand once.
+fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Error> {
+    if slot.replace(value).is_some() { Err(Error::LineTwice) } else { Ok(()) }
+}
+
+/// A relay of one [`NetDir`]; in another the same number is another relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelayIndex(u16);
+
+impl RelayIndex {
+    fn at(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// What a microdescriptor adds to a row of the consensus.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// All zero if it gives none.
+    ed25519: [u8; 32],
+    /// All zero if it gives none.
+    ntor: [u8; 32],
+    policy: Place,
+    policy6: Place,
+    family: Place,
+    family_ids: Place,
+    is_here: bool,
+}
+
+impl Known {
+    const NOTHING: Known = Known {
+        ed25519: [0; 32],
+        ntor: [0; 32],
+        policy: NONE,
+        policy6: NONE,
+        family: NONE,
+        family_ids: NONE,
+        is_here: false,
+    };
+}
+
+/// A checked consensus joined with the microdescriptors that it names, as far as they are
+/// here.
+#[derive(Clone, Debug)]
+pub struct NetDir {
+    consensus: Verified,
+    /// One for each row of the consensus.
+    known: Vec<Known>,
+    missing: usize,
+    /// All relays, ascending by the digest of their microdescriptor.
+    by_digest: Vec<RelayIndex>,
+    /// Relays whose Ed25519 identity is known, ascending by it. Of two that have the same
+    /// one, the first that was heard of.
+    by_ed25519: Vec<RelayIndex>,
+    policies: Pool<Policy>,
+    /// Members of families by list, ascending: relays by their index, and from the number of
+    /// relays on those that are in no consensus now, but may be in the next.
+    families: Pool<Box<[u16]>>,
+    strangers: Strangers,
+    /// The families that relays proved to be of, each set ascending.
+    family_ids: Pool<Box<[u32]>>,
+    tokens: BTreeMap<Box<str>, u32>,
+}
+
+/// Relays that somebody calls family and that are not in the consensus.
+#[derive(Clone, Debug, Default)]
+struct Strangers {
+    ids: Vec<RsaId>,
+    numbers: BTreeMap<RsaId, u16>,
+}
+
+impl Strangers {
+    /// The number of a stranger, beginning at `first`; none when numbers run out, which costs
+    /// a relation only if it comes back.
+    fn number(&mut self, id: RsaId, first: u16) -> Option<u16> {
+        if let Some(&number) = self.numbers.get(&id) {
+            return Some(number);
+        }
+        let number = u16::try_from(self.ids.len()).ok().and_then(|count| first.checked_add(count))?;
+        self.ids.push(id);
+        self.numbers.insert(id, number);
+        Some(number)
+    }
+}
+
+impl NetDir {
+    /// A consensus none of whose microdescriptors is here.
+    pub fn new(consensus: Verified) -> NetDir {
+        let count = u16::try_from(consensus.relay_count()).unwrap_or(u16::MAX);
+        let mut by_digest: Vec<_> = (0..count).map(RelayIndex).collect();
+        let rows = &consensus.rows.rows;
+        by_digest.sort_unstable_by_key(|index| rows.get(index.at()).map(|row| row.microdesc));
+        NetDir {
+            known: vec![Known::NOTHING; usize::from(count)],
+            missing: usize::from(count),
+            by_digest,
+            by_ed25519: Vec::with_capacity(usize::from(count)),
+            policies: Pool::default(),
+            families: Pool::default(),
+            strangers: Strangers::default(),
+            family_ids: Pool::default(),
+            tokens: BTreeMap::new(),
+            consensus,
+        }
+    }
+
+    /// Goes on to a consensus that must be newer, with all microdescriptors that it names
+    /// and that are here.
+    pub fn replace(&mut self, consensus: Verified) -> Result<(), Error> {
+        if consensus.lifetime().valid_after <= self.consensus.lifetime().valid_after {
+            return Err(Error::NotNewer);
+        }
+        let mut next = NetDir::new(consensus);
+        let mut moving = Moving::new(self);
+        for at in 0..next.known.len() {
+            let digest = next.consensus.rows.rows.get(at).map(|row| row.microdesc);
+            let Some(old) = digest.and_then(|digest| self.first_known(&digest)) else { continue };
+            let known = moving.moved(old, &mut next);
+            next.set(RelayIndex(u16::try_from(at).unwrap_or(u16::MAX)), known);
+        }
+        *self = next;
+        Ok(())
+    }
+
+    /// What is known from the microdescriptor with that digest, if it is here.
+    fn first_known(&self, digest: &[u8; 32]) -> Option<Known> {
+        let known = |index: RelayIndex| self.known.get(index.at()).copied().filter(|known| known.is_here);
+        self.with_digest(digest).find_map(known)
+    }
+
+    /// The relays whose microdescriptor has that digest.
+    fn with_digest(&self, digest: &[u8; 32]) -> impl Iterator<Item = RelayIndex> + use<'_> {
+        let digest = *digest;
+        let digest_of = |index: &RelayIndex| self.row(*index).map(|row| row.microdesc);
+        let start = self.by_digest.partition_point(|index| digest_of(index) < Some(digest));
+        let from = self.by_digest.get(start..).unwrap_or_default();
+        from.iter().copied().take_while(move |index| digest_of(index) == Some(digest))
+    }
+
+    /// Takes a microdescriptor, if the consensus names it and it is not here yet.
+    pub fn insert(&mut self, microdesc: &Microdesc<'_>) -> bool {
+        let wanted: Vec<_> = self.with_digest(&microdesc.digest).filter(|index| !self.is_here(*index)).collect();
+        if wanted.is_empty() {
+            return false;
+        }
+        let (policy, policy6) = (microdesc.policy, microdesc.policy6);
+        let known = Known {
+            ed25519: microdesc.ed25519.unwrap_or_default(),
+            ntor: microdesc.ntor.unwrap_or_default(),
+            policy: self.policies.of_text(policy, || Policy::parse(policy)),
+            policy6: self.policies.of_text(policy6, || Policy::parse(policy6)),
+            family: self.family(microdesc.family),
+            family_ids: self.family_ids(microdesc.family_ids),
+            is_here: true,
+        };
+        wanted.into_iter().for_each(|index| self.set(index, known));
+        true
+    }
+
+    fn is_here(&self, index: RelayIndex) -> bool {
+        self.known.get(index.at()).is_some_and(|known| known.is_here)
+    }
+
+    fn set(&mut self, index: RelayIndex, known: Known) {
+        let Some(slot) = self.known.get_mut(index.at()) else { return };
+        *slot = known;
+        self.missing -= 1;
+        if known.ed25519 != [0; 32]
+            && let Err(at) = self.search_ed25519(&Ed25519Id(known.ed25519))
+        {
+            self.by_ed25519.insert(at, index);
+        }
+    }
+
+    fn search_ed25519(&self, id: &Ed25519Id) -> Result<usize, usize> {
+        let id_of = |index: &RelayIndex| self.known.get(index.at()).map(|known| known.ed25519);
+        self.by_ed25519.binary_search_by_key(&Some(id.0), id_of)
+    }
+
+    fn family(&mut self, line: &str) -> Place {
+        let NetDir { families, strangers, consensus, .. } = self;
+        families.of_text(line, || {
+            let members = microdesc::family_members(line).map(RsaId);
+            Some(numbered(members, consensus, strangers))
+        })
+    }
+
+    fn family_ids(&mut self, line: &str) -> Place {
+        let NetDir { family_ids, tokens, .. } = self;
+        family_ids.of_text(line, || {
+            let words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+            Some(sorted(words.map(|word| token(tokens, word))))
+        })
+    }
+
+    /// The consensus.
+    pub fn consensus(&self) -> &Verified {
+        &self.consensus
+    }
+
+    fn row(&self, index: RelayIndex) -> Option<&Row> {
+        self.consensus.rows.rows.get(index.at())
+    }
+
+    /// The relay with that number.
+    pub fn relay(&self, index: RelayIndex) -> Option<Relay<'_>> {
+        let (row, known) = (self.row(index)?, self.known.get(index.at())?);
+        Some(Relay { dir: self, index, row, known })
+    }
+
+    /// All relays, ascending by RSA identity.
+    pub fn relays(&self) -> impl Iterator<Item = Relay<'_>> {
+        let count = u16::try_from(self.known.len()).unwrap_or(u16::MAX);
+        (0..count).filter_map(|index| self.relay(RelayIndex(index)))
+    }
+
+    /// The relay with that RSA identity.
+    pub fn by_rsa_id(&self, id: &RsaId) -> Option<Relay<'_>> {
+        let at = self.consensus.rows.find(id)?;
+        self.relay(RelayIndex(u16::try_from(at).ok()?))
+    }
+
+    /// The relay with that Ed25519 identity, if its microdescriptor is here.
+    pub fn by_ed25519_id(&self, id: &Ed25519Id) -> Option<Relay<'_>> {
+        let at = self.search_ed25519(id).ok()?;
+        self.relay(*self.by_ed25519.get(at)?)
+    }
+
+    /// The digests of the microdescriptors that are not here, ascending.
+    pub fn missing(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
+        let missing = self.by_digest.iter().filter(|index| !self.is_here(**index));
+        let digests = missing.filter_map(|index| self.row(*index)).map(|row| row.microdesc);
+        let mut last = None;
+        digests.filter(move |digest| last.replace(*digest) != Some(*digest))
+    }
+
+    /// How many relays lack their microdescriptor.
+    pub fn missing_count(&self) -> usize {
+        self.missing
+    }
+
+    /// Whether a microdescriptor with that digest is named by the consensus.
+    pub fn names(&self, digest: &[u8; 32]) -> bool {
+        self.with_digest(digest).next().is_some()
+    }
+
+    /// Whether two relays are of one family, and so may not be on one path: each lists the
+    /// other, or both proved to be of the same.
+    pub fn are_family(&self, a: RelayIndex, b: RelayIndex) -> bool {
+        let params = self.consensus.params();
+        let lists = params.is_on(Param::UseFamilyLists) && self.lists(a, b) && self.lists(b, a);
+        lists || (params.is_on(Param::UseFamilyIds) && self.share_family_id(a, b))
+    }
+
+    fn lists(&self, a: RelayIndex, b: RelayIndex) -> bool {
+        let list = self.known.get(a.at()).and_then(|known| self.families.get(known.family));
+        list.is_some_and(|list| list.binary_search(&b.0).is_ok())
+    }
+
+    fn share_family_id(&self, a: RelayIndex, b: RelayIndex) -> bool {
+        let place = |index: RelayIndex| self.known.get(index.at()).map_or(NONE, |known| known.family_ids);
+        let (Some(ours), Some(theirs)) = (self.family_ids.get(place(a)), self.family_ids.get(place(b))) else {
+            return false;
+        };
+        ours.iter().any(|id| theirs.binary_search(id).is_ok())
+    }
+
+    /// What share of the paths that bandwidth weights would have us build can be built.
+    pub fn share(&self) -> Share {
+        let count_exits = |relay: &Relay<'_>| relay.has_microdesc() && relay.is_exit_listed() && relay.may_exit();
+        let has_exits = self.relays().any(|relay| count_exits(&relay));
+        let guard = self.share_of(Position::Guard, |relay| relay.flags().has(Flag::Guard));
+        let middle = self.share_of(Position::Middle, |_| true);
+        // One that turns out to let nothing out is not counted on either side.
+        let is_exit = |relay: &Relay<'_>| relay.is_exit_listed() && (!relay.has_microdesc() || relay.may_exit());
+        let exit = self.share_of(Position::Exit, is_exit);
+        // C tor: without any exit, paths to onion services are all there is to build.
+        let exit = if !has_exits && exit <= 0.0 { middle } else { exit };
+        Share { guard, middle, exit, has_exits }
+    }
+
+    fn share_of(&self, position: Position, counts: impl Fn(&Relay<'_>) -> bool) -> f64 {
+        let scale = self.consensus.params().unsigned(Param::BwWeightScale);
+        let weights = self.consensus.weights().at(position, scale);
+        let (mut here, mut all, mut number_here, mut number) = (0_u128, 0_u128, 0_u32, 0_u32);
+        for relay in self.relays().filter(|relay| counts(relay)) {
+            let weight = u128::from(weights.of(relay.flags(), relay.bandwidth()));
+            all += weight;
+            number += 1;
+            if relay.has_microdesc() {
+                here += weight;
+                number_here += 1;
+            }
+        }
+        match (all, number) {
+            (0, 0) => 0.0,
+            (0, _) => f64::from(number_here) / f64::from(number),
+            _ => here as f64 / all as f64,
+        }
+    }
+
+    /// Bytes of the heap that this holds; what allocations cost beside is not counted.
+    pub fn heap_bytes(&self) -> usize {
+        let tokens: usize = self.tokens.keys().map(|token| token.len() + size_of::<(Box<str>, u32)>()).sum();
+        self.consensus.rows.heap_bytes()
+            + self.known.capacity() * size_of::<Known>()
+            + (self.by_digest.capacity() + self.by_ed25519.capacity()) * size_of::<RelayIndex>()
+            + self.policies.heap_bytes(Policy::heap_bytes)
+            + self.families.heap_bytes(|list| size_of_val(&**list))
+            + self.strangers.ids.capacity() * size_of::<RsaId>()
+            + self.strangers.numbers.len() * size_of::<(RsaId, u16)>()
+            + self.family_ids.heap_bytes(|set| size_of_val(&**set))
+            + tokens
+    }
+
+    /// How much of that is shared: exit policies and families.
+    pub fn shared_bytes(&self) -> usize {
+        self.heap_bytes()
+            - self.consensus.rows.heap_bytes()
+            - self.known.capacity() * size_of::<Known>()
+            - (self.by_digest.capacity() + self.by_ed25519.capacity()) * size_of::<RelayIndex>()
+    }
+}
+
+/// Relays by number, ascending and each once.
+fn numbered(members: impl Iterator<Item = RsaId>, consensus: &Verified, strangers: &mut Strangers) -> Box<[u16]> {
+    let first = u16::try_from(consensus.relay_count()).unwrap_or(u16::MAX);
+    let number = |id: RsaId| match consensus.rows.find(&id) {
+        Some(at) => u16::try_from(at).ok(),
+        None => strangers.number(id, first),
+    };
+    sorted(members.filter_map(number))
+}
+
+fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Box<[T]> {
+    let mut items: Vec<T> = items.collect();
+    items.sort_unstable();
+    items.dedup();
+    items.into()
+}
+
+/// The number of a family's name.
+fn token(tokens: &mut BTreeMap<Box<str>, u32>, name: &str) -> u32 {
+    if let Some(&number) = tokens.get(name) {
+        return number;
+    }
+    // Each name has bytes of its own in a microdescriptor of ours, so they cannot run out.
+    let number = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+    tokens.insert(name.into(), number);
+    number
+}
+
+/// What goes over from one [`NetDir`] to the next, each shared thing once.
+struct Moving<'a> {
+    old: &'a NetDir,
+    names: Vec<&'a str>,
+}
+
+impl<'a> Moving<'a> {
+    fn new(old: &'a NetDir) -> Self {
+        let mut names = vec![""; old.tokens.len()];
+        for (name, &number) in &old.tokens {
+            if let Some(slot) = usize::try_from(number).ok().and_then(|at| names.get_mut(at)) {
+                *slot = name;
+            }
+        }
+        Moving { old, names }
+    }
+
+    fn moved(&mut self, known: Known, next: &mut NetDir) -> Known {
+        let old = self.old;
+        let NetDir { policies, families, family_ids, strangers, tokens, consensus, .. } = next;
+        let mut policy = |place| match old.policies.entry(place) {
+            Some((digest, policy)) => policies.of_digest(*digest, || Some(policy.clone())),
+            None => NONE,
+        };
+        let (policy, policy6) = (policy(known.policy), policy(known.policy6));
+        let family = match old.families.entry(known.family) {
+            Some((digest, list)) => families.of_digest(*digest, || {
+                Some(numbered(list.iter().filter_map(|number| self.id(*number)), consensus, strangers))
+            }),
+            None => NONE,
+        };
+        let family_ids = match old.family_ids.entry(known.family_ids) {
+            Some((digest, set)) => family_ids.of_digest(*digest, || {
+                let names = set.iter().filter_map(|&number| self.names.get(usize::try_from(number).ok()?));
+                Some(sorted(names.map(|name| token(tokens, name))))
+            }),
+            None => NONE,
+        };
+        Known { policy, policy6, family, family_ids, ..known }
+    }
+
+    /// Who a number of a family list stands for.
+    fn id(&self, number: u16) -> Option<RsaId> {
+        let number = usize::from(number);
+        match number.checked_sub(self.old.known.len()) {
+            None => self.old.consensus.rows.rows.get(number).map(|row| RsaId(row.rsa)),
+            Some(stranger) => self.old.strangers.ids.get(stranger).copied(),
+        }
+    }
+}
+
+/// What share of the bandwidth at each place of a path is of relays whose microdescriptors
+/// are here, between 0 and 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share {
+    /// Of guards.
+    pub guard: f64,
+    /// Of all.
+    pub middle: f64,
+    /// Of exits; of all, if there is no exit.
+    pub exit: f64,
+    /// Whether an exit is known at all.
+    pub has_exits: bool,
+}
+
+impl Share {
+    /// The share of paths.
+    pub fn of_paths(&self) -> f64 {
+        self.guard * self.middle * self.exit
+    }
+
+    /// Whether that is enough to build circuits by.
+    pub fn is_enough(&self, params: &params::Params) -> bool {
+        self.of_paths() * 100.0 >= f64::from(params.get(Param::MinPathsForCircsPct))
+    }
+}
+
+/// One relay: what the consensus says of it, and its microdescriptor if that is here.
+#[derive(Clone, Copy, Debug)]
+pub struct Relay<'a> {
+    dir: &'a NetDir,
+    index: RelayIndex,
+    row: &'a Row,
+    known: &'a Known,
+}
+
+impl<'a> Relay<'a> {
+    /// Its number.
+    pub fn index(&self) -> RelayIndex {
+        self.index
+    }
+
+    /// Its RSA identity.
+    pub fn rsa_id(&self) -> RsaId {
+        RsaId(self.row.rsa)
+    }
+
+    /// Its Ed25519 identity.
+    pub fn ed25519_id(&self) -> Option<Ed25519Id> {
+        (self.known.ed25519 != [0; 32]).then_some(Ed25519Id(self.known.ed25519))
+    }
+
+    /// Both.
+    pub fn ids(&self) -> RelayIds {
+        RelayIds { rsa: Some(self.rsa_id()), ed25519: self.ed25519_id() }
+    }
+
+    /// What its operator calls it.
+    pub fn nickname(&self) -> &'a str {
+        self.dir.consensus.rows.nickname(self.index.at())
+    }
+
+    /// Its address.
+    pub fn ipv4(&self) -> SocketAddrV4 {
+        self.row.ipv4()
+    }
+
+    /// Its address of IPv6, if it has one.
+    pub fn ipv6(&self) -> Option<SocketAddrV6> {
+        self.row.ipv6()
+    }
+
+    /// What the authorities say of it.
+    pub fn flags(&self) -> Flags {
+        self.row.flags
+    }
+
+    /// Its bandwidth, in kilobytes a second.
+    pub fn bandwidth(&self) -> u32 {
+        self.row.bandwidth
+    }
+
+    /// What it speaks.
+    pub fn protocols(&self) -> Protocols {
+        self.dir.consensus.rows.protocols(self.row)
+    }
+
+    /// The digest of its microdescriptor.
+    pub fn microdesc_digest(&self) -> [u8; 32] {
+        self.row.microdesc
+    }
+
+    /// Whether its microdescriptor is here.
+    pub fn has_microdesc(&self) -> bool {
+        self.known.is_here
+    }
+
+    /// The key of the ntor handshake.
+    pub fn ntor_key(&self) -> Option<x25519::PublicKey> {
+        (self.known.ntor != [0; 32]).then_some(x25519::PublicKey(self.known.ntor))
+    }
+
+    /// To which ports of IPv4 streams may leave; none if to no port.
+    pub fn policy(&self) -> Option<&'a Policy> {
+        self.dir.policies.get(self.known.policy).filter(|policy| !policy.is_reject_all())
+    }
+
+    /// The same for IPv6.
+    pub fn policy6(&self) -> Option<&'a Policy> {
+        self.dir.policies.get(self.known.policy6).filter(|policy| !policy.is_reject_all())
+    }
+
+    /// Whether streams may leave to some port.
+    fn may_exit(&self) -> bool {
+        self.policy().or(self.policy6()).is_some()
+    }
+
+    fn is_exit_listed(&self) -> bool {
+        self.flags().has(Flag::Exit)
+    }
+
+    /// The relays of the consensus that its operator calls family, this one perhaps among
+    /// them. Whether they do so too is [`NetDir::are_family`].
+    pub fn listed_family(&self) -> impl Iterator<Item = RelayIndex> + 'a {
+        let relays = self.dir.known.len();
+        let list = self.dir.families.get(self.known.family).map_or(&[][..], |list| list);
+        list.iter().copied().take_while(move |&number| usize::from(number) < relays).map(RelayIndex)
+    }
+
+    /// The families that it proved to be of, as numbers that mean nothing elsewhere.
+    pub fn family_ids(&self) -> &'a [u32] {
+        self.dir.family_ids.get(self.known.family_ids).map_or(&[], |set| set)
+    }
+}
+
+#[cfg(test)]
+mod tests;
