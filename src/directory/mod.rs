@@ -10,6 +10,7 @@
 
 pub mod certs;
 pub mod consensus;
+pub mod diff;
 pub mod microdesc;
 pub mod params;
 mod pool;
@@ -70,6 +71,14 @@ pub enum Error {
     TooFewSignatures,
     /// A consensus is not newer than the one that it would replace.
     NotNewer,
+    /// A diff has a command that `ed` would not take, or that needs no diff.
+    DiffCommandMalformed,
+    /// A diff's commands do not go from the last line to the first, or go beyond the end.
+    DiffOutOfOrder,
+    /// A diff is to another consensus than the one that it was applied to.
+    DiffFromOther,
+    /// A diff did not make the consensus that it said.
+    DiffToOther,
 }
 
 impl Error {
