@@ -1,6 +1,6 @@
 //! The fuzz bodies on stable: their corpora and past crashes, then mutants of both for a while.
 //!
-//! Knows no coverage, so it digs less deep than `fuzz/`, whose seven mains call the same
+//! Knows no coverage, so it digs less deep than `fuzz/`, whose ten mains call the same
 //! functions. `CEPA_CORPUS_SECONDS` is how long each target is mutated (default 1), and
 //! `CEPA_CORPUS_SEED` which mutants come: the same seed gives the same ones in the same order.
 //! An input that makes a target panic is printed in hex, to be kept under `fuzz/crashes/`.
@@ -49,6 +49,9 @@ targets! {
     protover: cepa::internal::wire::protover::fuzz_protover, PROTOVER_WORDS;
     cert: cepa::internal::crypto::cert::fuzz, CERT_WORDS;
     x509: cepa::internal::crypto::x509::fuzz, X509_WORDS;
+    consensus: cepa::internal::directory::consensus::fuzz, CONSENSUS_WORDS;
+    microdesc: cepa::internal::directory::microdesc::fuzz, MICRODESC_WORDS;
+    consdiff: cepa::internal::directory::diff::fuzz, CONSDIFF_WORDS;
 }
 
 const CELL_WORDS: &[&[u8]] = &[&[0x80, 0, 0, 1], &[0; 4], &[0; 16], &[4, 4, 127, 0, 0, 1], &[1, 0xFD], &[1, 0xF2]];
@@ -80,6 +83,22 @@ const X509_WORDS: &[&[u8]] = &[
     b"\x17\x0D700101000000Z",
     &[0xA0, 3, 2, 1, 2],
 ];
+
+const CONSENSUS_WORDS: &[&[u8]] = &[
+    b"\n",
+    b"\nr ",
+    b"\nm ",
+    b"\ns ",
+    b"\npr ",
+    b"\ndir-source ",
+    b"directory-signature ",
+    b" sha256 ",
+    b"opt ",
+    b"65536",
+];
+const MICRODESC_WORDS: &[&[u8]] =
+    &[b"\n", b"\nonion-key\n", b"\n@last-listed ", b"\np ", b"\nfamily $", b"-65535,", b"="];
+const CONSDIFF_WORDS: &[&[u8]] = &[b"\n", b"1", b"7", b",", b"$d\n", b"a\n", b"c\n", b"d\n", b"\n.\n", b"0a\nx\n.\n"];
 
 /// Replays what is kept of a target, mutates it for as long as asked, and says how much was done.
 fn run(target: &Target) {

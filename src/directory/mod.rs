@@ -8,12 +8,16 @@
 //! `path`, circuits are `client`. Called by `path` and `client`.
 //! Spec: dir-spec; path-spec, "Which nodes are usable".
 
+pub mod authorities;
 pub mod certs;
 pub mod consensus;
 pub mod diff;
+pub mod download;
+pub mod http;
 pub mod microdesc;
 pub mod params;
 mod pool;
+pub mod store;
 pub mod weights;
 
 use core::net::{SocketAddrV4, SocketAddrV6};
@@ -79,6 +83,14 @@ pub enum Error {
     DiffFromOther,
     /// A diff did not make the consensus that it said.
     DiffToOther,
+    /// A directory's answer is no HTTP, or its head is longer than any real one.
+    AnswerMalformed,
+    /// A directory's answer ended before it should.
+    AnswerCut,
+    /// A `DirAuthority` line is malformed.
+    AuthorityLineMalformed,
+    /// A `FallbackDir` line is malformed.
+    FallbackLineMalformed,
 }
 
 impl Error {
@@ -86,13 +98,17 @@ impl Error {
     pub fn blame(self) -> Blame {
         match self {
             Error::Document(error) => error.blame(),
+            Error::AuthorityLineMalformed | Error::FallbackLineMalformed => Blame::User,
             _ => Blame::Peer,
         }
     }
 
     /// What falls: a document comes over one stream, and from a cache that did not write it.
     pub fn scope(self) -> Scope {
-        Scope::Stream
+        match self {
+            Error::AuthorityLineMalformed | Error::FallbackLineMalformed => Scope::Client,
+            _ => Scope::Stream,
+        }
     }
 }
 
