@@ -12,6 +12,7 @@ use cepa::internal::base::time::Wall;
 use cepa::internal::crypto::kdf::{KeyStream, ShakeStream};
 use cepa::internal::crypto::layer::{Cipher, ClientLayer, RelayLayer};
 use cepa::internal::crypto::{cert, rsa, x509};
+use cepa::internal::directory::microdesc;
 use cepa::internal::wire::cell::{self, CircId, Era};
 use cepa::internal::wire::relay::{Command, Format, StreamId};
 use cepa::internal::wire::{cell_msg, extend, extension, hs_msg, netdoc, relay_msg};
@@ -156,6 +157,10 @@ fn documents_and_keys_cost_no_more_than_their_length_allows() {
         assert_eq!(items, 500);
     });
     assert_eq!(count, (0, 0), "items are borrowed");
+    let microdesc =
+        "onion-key\nntor-onion-key UTHMgMUssIcB0r5wY9b+3sfmFW9ii/Kktx/nMrZnaz8\nfamily $50 x\np accept 80\n";
+    let count = spent(|| assert!(microdesc::Microdesc::parse(microdesc.as_bytes()).unwrap().ntor.is_some()));
+    assert_eq!(count, (0, 0), "and so is a microdescriptor");
     for input in hostile() {
         let (_, bytes) = spent(|| {
             let _ = rsa::PublicKey::from_der(&input);

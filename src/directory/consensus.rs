@@ -186,7 +186,7 @@ pub struct SharedRandom {
 }
 
 /// What clients are to speak.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientProtocols {
     /// Without these a client must stop.
     pub required: Protocols,
@@ -195,7 +195,7 @@ pub struct ClientProtocols {
 }
 
 /// One relay, as the consensus has it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) rsa: [u8; 20],
     pub(super) microdesc: [u8; 32],
@@ -222,11 +222,23 @@ impl Row {
 }
 
 /// The relays, ascending by RSA identity.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rows {
     pub(super) rows: Vec<Row>,
     names: String,
     protocols: Vec<Protocols>,
+    /// For each front of an identity, how many rows are before the first with it; and how many
+    /// there are.
+    starts: Vec<u16>,
+}
+
+/// Bits of an identity's front: about two rows of the real network have one in common.
+const FRONT_BITS: u32 = 12;
+
+/// The front of an identity, which anybody may choose, but which one can only share.
+fn front(id: &[u8; 20]) -> usize {
+    let [first, second, ..] = *id;
+    usize::from(u16::from_be_bytes([first, second]) >> (u16::BITS - FRONT_BITS))
 }
 
 impl Rows {
@@ -241,7 +253,11 @@ impl Rows {
     }
 
     pub(super) fn find(&self, id: &RsaId) -> Option<usize> {
-        self.rows.binary_search_by(|row| row.rsa.cmp(&id.0)).ok()
+        let front = front(&id.0);
+        let start = self.starts.get(front).copied().map(usize::from)?;
+        let end = self.starts.get(front + 1).copied().map(usize::from)?;
+        let found = self.rows.get(start..end)?.binary_search_by(|row| row.rsa.cmp(&id.0)).ok()?;
+        Some(start + found)
     }
 
     /// Bytes of the heap that this holds.
@@ -249,9 +265,14 @@ impl Rows {
         self.rows.capacity() * size_of::<Row>()
             + self.names.capacity()
             + self.protocols.capacity() * size_of::<Protocols>()
+            + self.starts.capacity() * size_of::<u16>()
     }
 
-    fn shrink(&mut self) {
+    /// All rows are there.
+    fn finish(&mut self) {
+        let rows = &self.rows;
+        let start = |at: usize| u16::try_from(rows.partition_point(|row| front(&row.rsa) < at)).unwrap_or(u16::MAX);
+        self.starts = (0..=1 << FRONT_BITS).map(start).collect();
         self.rows.shrink_to_fit();
         self.names.shrink_to_fit();
         self.protocols.shrink_to_fit();
@@ -259,7 +280,7 @@ impl Rows {
 }
 
 /// What a consensus says, signatures aside.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consensus {
     lifetime: Lifetime,
     method: u32,
@@ -332,14 +353,14 @@ impl Consensus {
 }
 
 /// A signature that nobody has checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Signature {
     ids: KeyIds,
     bytes: Vec<u8>,
 }
 
 /// A consensus that anybody may have made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unchecked {
     consensus: Consensus,
     signatures: Vec<Signature>,
@@ -704,7 +725,7 @@ impl Draft {
         let must = |date: Option<Wall>| date.ok_or(Error::LineMissing);
         self.is_consensus.ok_or(Error::LineMissing)?;
         let lifetime = Lifetime::new(must(self.valid_after)?, must(self.fresh_until)?, must(self.valid_until)?)?;
-        self.rows.shrink();
+        self.rows.finish();
         let consensus = Consensus {
             lifetime,
             // C tor: a consensus that does not say was made by the first.
@@ -872,10 +893,8 @@ pub fn fuzz(bytes: &[u8]) {
     let whole = read(bytes.len());
     for step in [1, 7, 100] {
         let cut = read(step);
-        assert_eq!(cut.is_ok(), whole.is_ok());
-        let (Ok(cut), Ok(whole)) = (cut, &whole) else { continue };
-        assert_eq!(format!("{:?}", cut.consensus), format!("{:?}", whole.consensus));
-        assert_eq!(cut.signatures.len(), whole.signatures.len());
+        // Of two faults, which shows first may depend on the cut.
+        assert!(cut == whole || (cut.is_err() && whole.is_err()));
     }
 }
 

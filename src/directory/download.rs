@@ -1,14 +1,16 @@
 //! What is missing, and when to ask for it: decisions about downloads, as values.
 //!
-//! Whom to ask is for the guards and `client`, what is written is `http`. Every draw takes its
+//! Which relays are guards is for `path`, what is written is `http`. Every draw takes its
 //! randomness, every decision its time, as arguments. Called by `client`. Spec: dir-spec,
 //! "When to download a networkstatus", "Retrying failed downloads".
 
 use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::NetDir;
 use super::certs::KeyIds;
 use super::consensus::Lifetime;
+use crate::base::RsaId;
 use crate::base::random::{self, Entropy};
 use crate::base::time::{Tick, Wall};
 
@@ -27,6 +29,9 @@ const MIN_REQUESTS: usize = 3;
 const ENOUGH_TO_ASK: usize = 16;
 /// And with fewer, after so long. Chosen by C tor: `TestingClientMaxIntervalWithoutRequest`.
 const MAX_WAIT: Duration = Duration::from_secs(600);
+/// Directories of which it is remembered that they failed; ours, and more than the fallback
+/// list has.
+const MAX_REMEMBERED: usize = 256;
 /// No delay is longer; ours.
 const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -92,6 +97,88 @@ impl Backoff {
     /// An attempt succeeded.
     pub fn reset(&mut self) {
         self.last = Duration::ZERO;
+    }
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A relay of the fallback list: we know nobody else.
+    Fallback,
+    /// A guard that serves directories.
+    Guard,
+}
+
+impl Source {
+    /// Guards once there are any, and fallbacks only when all of them fail, so that as few
+    /// relays as can be learn that we are here.
+    pub fn choose(has_guards: bool, have_all_failed: bool) -> Source {
+        if has_guards && !have_all_failed { Source::Guard } else { Source::Fallback }
+    }
+}
+
+/// How directories served us: which of them may be asked now.
+#[derive(Clone, Debug, Default)]
+pub struct Directories {
+    /// When one that failed may be asked again.
+    failed: BTreeMap<RsaId, (Backoff, Tick)>,
+    /// Those that lack microdescriptors which the consensus names.
+    outdated: BTreeSet<RsaId>,
+}
+
+impl Directories {
+    /// One could not be reached, or gave nothing good.
+    pub fn on_failure(&mut self, id: RsaId, now: Tick, entropy: &mut dyn Entropy) {
+        if !self.failed.contains_key(&id) && self.failed.len() >= MAX_REMEMBERED {
+            let first = self.failed.iter().min_by_key(|(_, (_, until))| *until).map(|(id, _)| *id);
+            first.map(|id| self.failed.remove(&id));
+        }
+        let (backoff, until) = self.failed.entry(id).or_insert((Backoff::new(Duration::ZERO), now));
+        *until = now + backoff.next_delay(entropy);
+    }
+
+    /// One gave what was asked for.
+    pub fn on_success(&mut self, id: &RsaId) {
+        self.failed.remove(id);
+    }
+
+    /// One lacked microdescriptors that the consensus names. C tor:
+    /// `microdesc_note_outdated_dirserver`.
+    pub fn on_outdated(&mut self, id: RsaId) {
+        if self.outdated.len() < MAX_REMEMBERED {
+            self.outdated.insert(id);
+        }
+    }
+
+    /// There is a newer consensus, which they may well know.
+    pub fn on_consensus(&mut self) {
+        self.outdated.clear();
+    }
+
+    /// Whether one may be asked, for microdescriptors or for anything else.
+    pub fn may_ask(&self, id: &RsaId, for_microdescs: bool, now: Tick) -> bool {
+        let waits = self.failed.get(id).is_some_and(|(_, until)| now < *until);
+        let is_outdated = for_microdescs && self.outdated.contains(id);
+        !(waits || is_outdated)
+    }
+
+    /// When the first of those that failed may be asked again.
+    pub fn next_deadline(&self) -> Option<Tick> {
+        self.failed.values().map(|(_, until)| *until).min()
+    }
+
+    /// One of those that may be asked, each equally likely.
+    pub fn draw<'a, T>(
+        &self,
+        all: &'a [T],
+        id: impl Fn(&T) -> Option<RsaId>,
+        now: Tick,
+        entropy: &mut dyn Entropy,
+    ) -> Option<&'a T> {
+        let may_ask = |one: &&T| id(one).is_none_or(|id| self.may_ask(&id, false, now));
+        let count = all.iter().filter(may_ask).count();
+        let drawn = random::below(entropy, u32::try_from(count).ok()?);
+        all.iter().filter(may_ask).nth(usize::try_from(drawn).ok()?)
     }
 }
 
@@ -207,6 +294,49 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_failed_is_left_alone_for_a_while() {
+        let mut directories = Directories::default();
+        let mut entropy = Seeded(7);
+        let tick = |millis| Tick::new(Duration::from_millis(millis));
+        let ids = [1, 2, 3].map(|number| RsaId([number; 20]));
+        let drawn = |directories: &Directories, now| {
+            let draw = |seed| directories.draw(&ids, |id| Some(*id), now, &mut Seeded(seed)).map(|id| id.0[0]);
+            (0..100).filter_map(draw).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(drawn(&directories, tick(0)), BTreeSet::from([1, 2, 3]));
+        directories.on_failure(ids[0], tick(0), &mut entropy);
+        directories.on_failure(ids[1], tick(0), &mut entropy);
+        assert_eq!(drawn(&directories, tick(999)), BTreeSet::from([3]));
+        assert_eq!(drawn(&directories, tick(2000)), BTreeSet::from([1, 2, 3]));
+        assert!(directories.next_deadline().is_some_and(|at| at >= tick(1000) && at < tick(2000)));
+        directories.on_success(&ids[0]);
+        assert_eq!(drawn(&directories, tick(0)), BTreeSet::from([1, 3]));
+        directories.on_failure(ids[2], tick(0), &mut entropy);
+        directories.on_failure(ids[0], tick(0), &mut entropy);
+        assert_eq!(drawn(&directories, tick(0)), BTreeSet::new());
+        directories.on_outdated(ids[0]);
+        assert!(directories.may_ask(&ids[0], false, tick(2000)) && !directories.may_ask(&ids[0], true, tick(2000)));
+        directories.on_consensus();
+        assert!(directories.may_ask(&ids[0], true, tick(2000)));
+        assert_eq!(Source::choose(true, false), Source::Guard);
+        assert_eq!([(true, true), (false, false)].map(|(a, b)| Source::choose(a, b)), [Source::Fallback; 2]);
+    }
+
+    #[test]
+    fn so_many_failures_are_remembered() {
+        let mut directories = Directories::default();
+        for number in 0..1000_u32 {
+            let mut id = RsaId([0; 20]);
+            id.0[..4].copy_from_slice(&number.to_be_bytes());
+            let now = Tick::new(Duration::from_secs(u64::from(number) * 10));
+            directories.on_failure(id, now, &mut Seeded(1));
+            directories.on_outdated(id);
+            assert!(!directories.may_ask(&id, false, now));
+        }
+        assert_eq!((directories.failed.len(), directories.outdated.len()), (MAX_REMEMBERED, MAX_REMEMBERED));
+    }
+
+    #[test]
     fn what_is_missing_is_split_over_requests() {
         let sizes = |count: usize| requests(&vec![[0; 32]; count]).map(<[_]>::len).collect::<Vec<_>>();
         assert_eq!(sizes(0), []);
@@ -223,7 +353,7 @@ mod tests {
         let dir = NetDir::new(super::super::consensus::tests::verified());
         let now = dir.consensus().lifetime().valid_after;
         let tick = |secs| Tick::new(Duration::from_secs(secs));
-        let ids = KeyIds { identity: crate::base::RsaId([1; 20]), signing: crate::base::RsaId([2; 20]) };
+        let ids = KeyIds { identity: RsaId([1; 20]), signing: RsaId([2; 20]) };
         let next_consensus = now + Duration::from_secs(15);
         let holding = Holding {
             dir: Some(&dir),

@@ -271,7 +271,8 @@ impl Head {
             if name.eq_ignore_ascii_case("Content-Encoding") {
                 head.encoding = Encoding::from_name(value);
             } else if name.eq_ignore_ascii_case("Content-Length") {
-                head.length = Some(value.parse().map_err(|_| Error::AnswerMalformed)?);
+                let digits = Some(value).filter(|value| value.bytes().all(|c| c.is_ascii_digit()));
+                head.length = Some(digits.and_then(|value| value.parse().ok()).ok_or(Error::AnswerMalformed)?);
             } else if name.eq_ignore_ascii_case("Date") {
                 head.date = from_http_date(value);
             }

@@ -13,11 +13,12 @@ use super::{Error, once};
 use crate::base::text;
 use crate::base::time::Wall;
 use crate::crypto::kdf;
-use crate::wire::netdoc::{Item, Tokenizer};
+use crate::wire::netdoc::{self, Item, Tokenizer};
 
-/// The longest microdescriptor, with its annotations; ours. It is made of a descriptor of at
-/// most 20,000 bytes (C tor: `MAX_DESCRIPTOR_UPLOAD_SIZE`).
-pub const MAX_LEN: usize = 64 * 1024;
+/// The longest microdescriptor, with its annotations; ours: two of the longest lines. Real
+/// ones are made of descriptors of at most 20,000 bytes (C tor:
+/// `MAX_DESCRIPTOR_UPLOAD_SIZE`).
+pub const MAX_LEN: usize = 2 * netdoc::MAX_LINE_LEN;
 /// Port ranges of a policy summary. Chosen by C tor: `MAX_EXITPOLICY_SUMMARY_LEN`.
 pub const MAX_RANGES: usize = 1000;
 /// Bytes that are taken at once, so that a large piece is not held twice; ours.
@@ -116,8 +117,7 @@ impl<'a> Draft<'a> {
 /// Differs: C tor takes nicknames as well; any relay may have any nickname, and Arti passes
 /// them over.
 pub fn family_members(line: &str) -> impl Iterator<Item = [u8; 20]> + '_ {
-    let words = line.split([' ', '\t']).filter(|word| !word.is_empty());
-    words.filter_map(|word| {
+    line.split_ascii_whitespace().filter_map(|word| {
         let hex = word.strip_prefix('$').unwrap_or(word);
         let (hex, nickname) = hex.split_at_checked(40)?;
         let is_plain = nickname.is_empty() || nickname.starts_with(['=', '~']);

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use crate::base::error::{Blame, Scope};
 use crate::base::{Ed25519Id, RelayIds, RsaId};
-use crate::crypto::x25519;
+use crate::crypto::{digest, x25519};
 use crate::wire;
 use crate::wire::netdoc;
 use crate::wire::protover::Protocols;
@@ -34,7 +34,7 @@ use consensus::{Flag, Flags, Row, Verified};
 use microdesc::{Microdesc, Policy};
 use params::Param;
 use pool::{NONE, Place, Pool};
-use weights::Position;
+use weights::{Position, PositionWeights};
 
 /// Why a document, or an answer with one, was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,12 +270,13 @@ impl NetDir {
             return false;
         }
         let (policy, policy6) = (microdesc.policy, microdesc.policy6);
+        let own = wanted.first().map(|index| index.0);
         let known = Known {
             ed25519: microdesc.ed25519.unwrap_or_default(),
             ntor: microdesc.ntor.unwrap_or_default(),
             policy: self.policies.of_text(policy, || Policy::parse(policy)),
             policy6: self.policies.of_text(policy6, || Policy::parse(policy6)),
-            family: self.family(microdesc.family),
+            family: self.family(microdesc.family, own),
             family_ids: self.family_ids(microdesc.family_ids),
             is_here: true,
         };
@@ -303,12 +304,15 @@ impl NetDir {
         self.by_ed25519.binary_search_by_key(&Some(id.0), id_of)
     }
 
-    fn family(&mut self, line: &str) -> Place {
-        let NetDir { families, strangers, consensus, .. } = self;
-        families.of_text(line, || {
-            let members = microdesc::family_members(line).map(RsaId);
-            Some(numbered(members, consensus, strangers))
-        })
+    /// Authorities add a relay to the list that it gave, so that the lists of a family are one.
+    /// It is added here too, for those that did not.
+    fn family(&mut self, line: &str, own: Option<u16>) -> Place {
+        if line.is_empty() {
+            return NONE;
+        }
+        let members = microdesc::family_members(line).map(RsaId);
+        let numbers = numbers(members, &self.consensus, &mut self.strangers).chain(own);
+        intern(&mut self.families, sorted(numbers))
     }
 
     fn family_ids(&mut self, line: &str) -> Place {
@@ -405,9 +409,13 @@ impl NetDir {
         Share { guard, middle, exit, has_exits }
     }
 
+    /// How much relays count at a position.
+    pub fn weights_at(&self, position: Position) -> PositionWeights {
+        self.consensus.weights().at(position, self.consensus.params().unsigned(Param::BwWeightScale))
+    }
+
     fn share_of(&self, position: Position, counts: impl Fn(&Relay<'_>) -> bool) -> f64 {
-        let scale = self.consensus.params().unsigned(Param::BwWeightScale);
-        let weights = self.consensus.weights().at(position, scale);
+        let weights = self.weights_at(position);
         let (mut here, mut all, mut number_here, mut number) = (0_u128, 0_u128, 0_u32, 0_u32);
         for relay in self.relays().filter(|relay| counts(relay)) {
             let weight = u128::from(weights.of(relay.flags(), relay.bandwidth()));
@@ -448,14 +456,24 @@ impl NetDir {
     }
 }
 
-/// Relays by number, ascending and each once.
-fn numbered(members: impl Iterator<Item = RsaId>, consensus: &Verified, strangers: &mut Strangers) -> Box<[u16]> {
+/// Relays by number.
+fn numbers(
+    members: impl Iterator<Item = RsaId>,
+    consensus: &Verified,
+    strangers: &mut Strangers,
+) -> impl Iterator<Item = u16> {
     let first = u16::try_from(consensus.relay_count()).unwrap_or(u16::MAX);
-    let number = |id: RsaId| match consensus.rows.find(&id) {
+    members.filter_map(move |id| match consensus.rows.find(&id) {
         Some(at) => u16::try_from(at).ok(),
         None => strangers.number(id, first),
-    };
-    sorted(members.filter_map(number))
+    })
+}
+
+/// The place of a family.
+fn intern(families: &mut Pool<Box<[u16]>>, list: Box<[u16]>) -> Place {
+    let mut digest = digest::Sha256::default();
+    list.iter().for_each(|number| digest.update(&number.to_be_bytes()));
+    families.of_digest(digest.finish(), || Some(list))
 }
 
 fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Box<[T]> {
@@ -479,7 +497,10 @@ fn token(tokens: &mut BTreeMap<Box<str>, u32>, name: &str) -> u32 {
 /// What goes over from one [`NetDir`] to the next, each shared thing once.
 struct Moving<'a> {
     old: &'a NetDir,
+    /// Families' names by number.
     names: Vec<&'a str>,
+    /// Where those families by list that have gone over are now.
+    families: Vec<Option<Place>>,
 }
 
 impl<'a> Moving<'a> {
@@ -490,7 +511,7 @@ impl<'a> Moving<'a> {
                 *slot = name;
             }
         }
-        Moving { old, names }
+        Moving { old, names, families: vec![None; old.families.len()] }
     }
 
     fn moved(&mut self, known: Known, next: &mut NetDir) -> Known {
@@ -501,12 +522,16 @@ impl<'a> Moving<'a> {
             None => NONE,
         };
         let (policy, policy6) = (policy(known.policy), policy(known.policy6));
-        let family = match old.families.entry(known.family) {
-            Some((digest, list)) => families.of_digest(*digest, || {
-                Some(numbered(list.iter().filter_map(|number| self.id(*number)), consensus, strangers))
-            }),
-            None => NONE,
+        let family = match (old.families.get(known.family), self.families.get(usize::from(known.family))) {
+            (Some(list), Some(None)) => {
+                let members = list.iter().filter_map(|number| self.id(*number));
+                intern(families, sorted(numbers(members, consensus, strangers)))
+            }
+            (_, moved) => moved.copied().flatten().unwrap_or(NONE),
         };
+        if let Some(moved) = self.families.get_mut(usize::from(known.family)) {
+            *moved = Some(family);
+        }
         let family_ids = match old.family_ids.entry(known.family_ids) {
             Some((digest, set)) => family_ids.of_digest(*digest, || {
                 let names = set.iter().filter_map(|&number| self.names.get(usize::try_from(number).ok()?));
@@ -647,8 +672,8 @@ impl<'a> Relay<'a> {
         self.flags().has(Flag::Exit)
     }
 
-    /// The relays of the consensus that its operator calls family, this one perhaps among
-    /// them. Whether they do so too is [`NetDir::are_family`].
+    /// The relays of the consensus that its operator calls family, this one among them if there
+    /// are any. Whether they do so too is [`NetDir::are_family`].
     pub fn listed_family(&self) -> impl Iterator<Item = RelayIndex> + 'a {
         let relays = self.dir.known.len();
         let list = self.dir.families.get(self.known.family).map_or(&[][..], |list| list);

@@ -1,8 +1,8 @@
 //! What many relays have alike, held once: exit policies and families.
 //!
-//! Known by the SHA-256 of the text that it was read from, so that most texts are hashed and
-//! never parsed again, and nobody can make two of them pass for one. Called by `NetDir`.
-//! Spec: none.
+//! Known by a SHA-256, so that nobody can make two of them pass for one: of the text that it
+//! was read from, which is then hashed and seldom parsed, or of what it is. Called by
+//! `NetDir`. Spec: none.
 
 use crate::crypto::kdf;
 
@@ -61,7 +61,6 @@ impl<T> Pool<T> {
     }
 
     /// How many items there are.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }

@@ -1,0 +1,252 @@
+//! The directory of a network as large as the public one, out of the lab's documents: that it
+//! is read, checked and joined, how large it is in memory, and how long that takes.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that says what it measured")]
+#![allow(clippy::disallowed_methods, reason = "reads a clock to measure")]
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use cepa::internal::base::time::Wall;
+use cepa::internal::base::{Ed25519Id, RelayIds, RsaId};
+use cepa::internal::crypto::x25519;
+use cepa::internal::directory::authorities::Authority;
+use cepa::internal::directory::certs::{Certificates, check_all};
+use cepa::internal::directory::consensus::{self, Unchecked, Verdict, Verified};
+use cepa::internal::directory::diff::{Diff, Patch};
+use cepa::internal::directory::microdesc;
+use cepa::internal::directory::{Error, NetDir};
+use cepa::lab::authority::{Authorities, Flag, Invention, Member, Misbehaviour, Spec, diff};
+
+/// As many as the public network has.
+const RELAYS: usize = 8000;
+const START: u64 = 1_784_000_000;
+
+fn members(count: u8) -> Vec<Member> {
+    (1..=count)
+        .map(|number| {
+            let ids = RelayIds { rsa: Some(RsaId([number; 20])), ed25519: Some(Ed25519Id([number; 32])) };
+            let ipv4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, number), 5000);
+            Member::new(&format!("member{number}"), ids, ipv4, x25519::PublicKey([number; 32])).flagged(Flag::Guard)
+        })
+        .collect()
+}
+
+fn network(listed: usize, misbehaviour: Option<Misbehaviour>) -> Authorities {
+    let invention = Invention { family_lists: true, ..Invention::default() };
+    let spec = Spec { listed, invention, misbehaviour, ..Spec::new(1, Wall::from_secs(START)) };
+    Authorities::new(spec, members(4)).unwrap()
+}
+
+/// Documents of a network of the public size.
+struct Documents {
+    authorities: Authorities,
+    consensus: String,
+    microdescs: String,
+}
+
+fn documents() -> &'static Documents {
+    static DOCUMENTS: OnceLock<Documents> = OnceLock::new();
+    DOCUMENTS.get_or_init(|| {
+        let authorities = network(RELAYS, None);
+        let consensus = authorities.consensus(round(&authorities)).unwrap();
+        let microdescs = authorities.microdescs().map(|(_, text)| text).collect();
+        Documents { authorities, consensus, microdescs }
+    })
+}
+
+fn round(authorities: &Authorities) -> u64 {
+    authorities.round(Wall::from_secs(START + 7200))
+}
+
+fn parse(text: &str) -> Unchecked {
+    let mut parser = consensus::Parser::default();
+    text.as_bytes().chunks(16_384).for_each(|piece| parser.push(piece).unwrap());
+    parser.finish().unwrap()
+}
+
+fn trust(authorities: &Authorities) -> (Certificates, Vec<RsaId>) {
+    let ids: Vec<_> = authorities.certificates().map(|(trusted, _)| trusted.identity).collect();
+    let mut certificates = Certificates::default();
+    for (_, text) in authorities.certificates() {
+        check_all(text.as_bytes()).for_each(|one| assert!(certificates.insert(one.unwrap(), &ids)));
+    }
+    (certificates, ids)
+}
+
+fn checked(authorities: &Authorities, unchecked: Unchecked) -> Verified {
+    let (certificates, ids) = trust(authorities);
+    match unchecked.check(&certificates, &ids, Wall::from_secs(START + 7200)) {
+        Verdict::Good { consensus, .. } => consensus,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn insert_all(dir: &mut NetDir, text: &str) -> usize {
+    let mut count = 0;
+    let mut found = |one: Result<microdesc::Microdesc<'_>, _>| count += usize::from(dir.insert(&one.unwrap()));
+    let mut parser = microdesc::Parser::default();
+    text.as_bytes().chunks(16_384).for_each(|piece| parser.push(piece, &mut found));
+    parser.finish(&mut found);
+    count
+}
+
+#[test]
+fn a_network_of_the_public_size_takes_under_two_hundred_bytes_a_relay() {
+    let Documents { authorities, consensus, microdescs } = documents();
+    let mut dir = NetDir::new(checked(authorities, parse(consensus)));
+    let relays = dir.consensus().relay_count();
+    assert_eq!(insert_all(&mut dir, microdescs), relays);
+    assert_eq!((dir.missing_count(), dir.consensus().left_out()), (0, 0));
+    let share = dir.share();
+    assert!((share.of_paths() - 1.0).abs() < 1e-9, "{share:?}");
+    let (all, shared) = (dir.heap_bytes(), dir.shared_bytes());
+    println!(
+        "{relays} relays: {all} bytes, {} a relay and {shared} shared; from {} and {} bytes of text",
+        (all - shared) / relays,
+        consensus.len(),
+        microdescs.len()
+    );
+    assert!((all - shared) / relays <= 180);
+    assert!(shared < 200_000);
+    // The next hour's: about as large, and nothing to be fetched that is here.
+    let next = authorities.consensus(round(authorities) + 1).unwrap();
+    let before = dir.clone();
+    dir.replace(checked(authorities, parse(&next))).unwrap();
+    assert_eq!(dir.missing_count(), dir.relays().filter(|relay| before.by_rsa_id(&relay.rsa_id()).is_none()).count());
+    insert_all(&mut dir, microdescs);
+    assert_eq!(dir.missing_count(), 0);
+    assert!(dir.heap_bytes() < all + all / 20);
+    for relay in dir.relays() {
+        let Some(same) = before.by_rsa_id(&relay.rsa_id()) else { continue };
+        assert_eq!(relay.ed25519_id(), same.ed25519_id());
+        assert_eq!(relay.policy(), same.policy());
+    }
+}
+
+#[test]
+fn families_are_those_that_the_lab_made() {
+    let Documents { authorities, consensus, microdescs } = documents();
+    let mut dir = NetDir::new(checked(authorities, parse(consensus)));
+    insert_all(&mut dir, microdescs);
+    let (mut listed, mut mutual) = (0, 0);
+    for relay in dir.relays().step_by(37) {
+        for other in relay.listed_family().filter(|other| *other != relay.index()) {
+            listed += 1;
+            mutual += usize::from(dir.are_family(relay.index(), other));
+        }
+    }
+    assert!(listed > 1000 && mutual == listed, "{mutual} of {listed}");
+}
+
+#[test]
+fn a_diff_of_the_labs_makes_the_next_consensus() {
+    let authorities = network(300, None);
+    let [old, new] = [0, 1].map(|later| authorities.consensus(round(&authorities) + later).unwrap());
+    let diff = Diff::parse(diff::write(&old, &new).into_bytes()).unwrap();
+    assert_eq!(diff.from(), &parse(&old).digests().signed_sha3);
+    let (mut text, mut parser) = (Vec::new(), consensus::Parser::default());
+    let mut out = |bytes: &[u8]| {
+        text.extend_from_slice(bytes);
+        parser.push(bytes).unwrap();
+    };
+    let mut patch = Patch::new(diff);
+    old.as_bytes().chunks(1000).for_each(|piece| patch.push(piece, &mut out));
+    patch.finish(&mut out).unwrap();
+    assert_eq!(String::from_utf8(text).unwrap(), new);
+    let consensus = parser.finish().unwrap();
+    assert_eq!(consensus.digests().whole_sha3, parse(&new).digests().whole_sha3);
+    checked(&authorities, consensus);
+}
+
+#[test]
+fn what_authorities_do_wrong_is_noticed_and_what_is_odd_is_not_wrong() {
+    let now = Wall::from_secs(START + 7200);
+    for wrong in Misbehaviour::ALL {
+        let authorities = network(40, Some(wrong));
+        let (certificates, ids) = trust(&authorities);
+        let text = authorities.consensus(round(&authorities)).unwrap();
+        let microdescs: String = authorities.microdescs().map(|(_, text)| text).collect();
+        let verdict = parse(&text).check(&certificates, &ids, now);
+        if matches!(wrong, Misbehaviour::TooFewSignatures | Misbehaviour::WrongSignatures) {
+            assert!(matches!(verdict, Verdict::Refused(Error::TooFewSignatures)), "{wrong:?}");
+            continue;
+        }
+        let Verdict::Good { consensus, .. } = verdict else { panic!("{wrong:?}: {verdict:?}") };
+        let is_dated = matches!(wrong, Misbehaviour::Expired | Misbehaviour::FromTheFuture);
+        assert_eq!(consensus.lifetime().is_reasonably_live(now), !is_dated, "{wrong:?}");
+        assert_eq!(consensus.left_out(), 0);
+        let mut dir = NetDir::new(consensus);
+        let expected = if wrong == Misbehaviour::WrongDigests { 0 } else { dir.missing_count() };
+        assert_eq!(insert_all(&mut dir, &microdescs), expected, "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_labs_authorities_are_trusted_by_their_lines() {
+    for (trusted, _) in documents().authorities.certificates() {
+        let authority = Authority::parse(trusted.torrc_line().strip_prefix("DirAuthority ").unwrap()).unwrap();
+        assert_eq!((authority.v3_identity, authority.rsa), (Some(trusted.identity), trusted.relay));
+        assert_eq!(authority.or_port, Some(trusted.address.port()));
+    }
+}
+
+/// How long `f` takes at best, of ten times.
+fn best<T>(what: &str, mut f: impl FnMut() -> T) -> Duration {
+    let mut least = Duration::MAX;
+    for _ in 0..10 {
+        let begun = Instant::now();
+        let result = std::hint::black_box(f());
+        least = least.min(begun.elapsed());
+        drop(result);
+    }
+    println!("{what}: {least:?}");
+    least
+}
+
+/// By hand: `cargo test --release --test directory -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures; only a release build says something"]
+fn how_long_a_network_of_the_public_size_takes() {
+    let Documents { authorities, consensus, microdescs } = documents();
+    println!("{} and {} bytes of text", consensus.len(), microdescs.len());
+    let mut all = best("parse the consensus", || parse(consensus));
+    let unchecked = parse(consensus);
+    let (certificates, ids) = trust(authorities);
+    let now = Wall::from_secs(START + 7200);
+    all += best("check three signatures", || unchecked.clone().check(&certificates, &ids, now));
+    let verified = checked(authorities, unchecked);
+    let empty = NetDir::new(verified.clone());
+    all += best("make a directory of it", || NetDir::new(verified.clone()));
+    best("cut and parse the microdescriptors", || {
+        let mut parser = microdesc::Parser::default();
+        let mut count = 0_usize;
+        microdescs.as_bytes().chunks(16_384).for_each(|piece| parser.push(piece, &mut |_| count += 1));
+        count
+    });
+    all += best("cut, parse and join the microdescriptors", || {
+        let mut dir = empty.clone();
+        insert_all(&mut dir, microdescs);
+        dir
+    });
+    println!("together: {all:?}");
+    let mut dir = empty;
+    insert_all(&mut dir, microdescs);
+    let next = checked(authorities, parse(&authorities.consensus(round(authorities) + 1).unwrap()));
+    best("go on to the next consensus", || {
+        let mut dir = dir.clone();
+        dir.replace(next.clone()).unwrap();
+        dir
+    });
+    best("the share of paths", || dir.share());
+    let new = authorities.consensus(round(authorities) + 1).unwrap();
+    let diff = Diff::parse(diff::write(consensus, &new).into_bytes()).unwrap();
+    best("apply a diff", || {
+        let mut length = 0;
+        let mut patch = Patch::new(diff.clone());
+        consensus.as_bytes().chunks(16_384).for_each(|piece| patch.push(piece, &mut |bytes| length += bytes.len()));
+        patch.finish(&mut |bytes: &[u8]| length += bytes.len()).unwrap();
+        length
+    });
+    assert!(all < Duration::from_millis(150), "{all:?}");
+}
