@@ -52,6 +52,31 @@ fn published_microdescriptors_have_the_digests_that_the_consensus_gives() {
     }
 }
 
+/// C tor, `test_microdesc.c`, `test_md_parse`: eighteen, of which it takes fourteen.
+#[test]
+fn what_c_tor_takes_is_taken() {
+    const TEXT: &str = include_str!("../testdata/c-tor-microdescs.txt");
+    let mut all = Vec::new();
+    let mut found = |one: Result<Microdesc<'_>, Error>| {
+        all.push(one.map(|one| (text::hex(&one.digest), Policy::parse(one.policy).is_some(), one.ntor.is_some())));
+    };
+    let mut parser = Parser::default();
+    parser.push(TEXT.as_bytes(), &mut found);
+    parser.finish(&mut found);
+    assert_eq!(all.len(), 18);
+    let refused: Vec<_> = (0..18).filter(|&at| all[at].is_err()).collect();
+    assert_eq!(refused, [1, 4, 13]);
+    let good = |digest: &str, policy: bool, ntor: bool| {
+        assert!(all.contains(&Ok((digest.to_uppercase(), policy, ntor))), "{digest}");
+    };
+    // C tor looks at the old onion key, which nobody uses, and does not like this one.
+    good("20d1576c5ab11bbcff0dedb1db4a3cfcc8bc8dd839d8cbfef92d00a1a7d7b294", true, true);
+    good("54bb6d733ddeb375d2456c79ae103961da0cae29620375ac4cf13d54da4d92b3", false, true);
+    good("53f740bd222ab37f19f604b1d3759aa65eff1fbce9ac254bd0fa50d4af9b1bae", false, true);
+    good("a0a155562d8093d8fd0feb7b93b7226e17f056c2142aab7a4ea8c5867a0376d5", false, true);
+    good("409ebd87d23925a2732bd467a92813c921ca378fcb9ca193d354c51550b6d5e9", false, true);
+}
+
 #[test]
 fn an_onion_key_needs_no_object() {
     let small = one(SMALL).unwrap();
