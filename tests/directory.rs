@@ -14,9 +14,12 @@ use cepa::internal::directory::authorities::Authority;
 use cepa::internal::directory::certs::{Certificates, check_all};
 use cepa::internal::directory::consensus::{self, Unchecked, Verdict, Verified};
 use cepa::internal::directory::diff::{Diff, Patch};
+use cepa::internal::directory::download::requests;
+use cepa::internal::directory::http::{Answer, Ask, Encoding, Head, Held, Reader};
 use cepa::internal::directory::microdesc;
 use cepa::internal::directory::{Error, NetDir};
 use cepa::lab::authority::{Authorities, Flag, Invention, Member, Misbehaviour, Spec, diff};
+use cepa::lab::cache::Cache;
 
 /// As many as the public network has.
 const RELAYS: usize = 8000;
@@ -157,6 +160,68 @@ fn a_diff_of_the_labs_makes_the_next_consensus() {
     let consensus = parser.finish().unwrap();
     assert_eq!(consensus.digests().whole_sha3, parse(&new).digests().whole_sha3);
     checked(&authorities, consensus);
+}
+
+/// What the cache says to a request of ours: the head, and the body, inflated.
+fn fetched(cache: &Cache, ask: Ask<'_>, now: Wall) -> (Head, Vec<u8>) {
+    let request = ask.request("127.0.0.1:5000".parse().unwrap(), &[Encoding::Identity]);
+    let answer = cache.answer(request.as_bytes(), now).unwrap();
+    let (mut reader, mut body) = (Reader::default(), Vec::new());
+    answer.chunks(498).for_each(|cell| body.extend_from_slice(reader.push(cell).unwrap()));
+    let head = reader.finish().unwrap().clone();
+    assert_eq!(head.date, Some(now));
+    if head.encoding == Some(Encoding::Deflate) {
+        assert_eq!(Encoding::detect(&body), Some(Encoding::Deflate));
+        body = miniz_oxide::inflate::decompress_to_vec_zlib(&body).unwrap();
+    }
+    (head, body)
+}
+
+/// From nothing to a directory, and on to the next hour's by a diff, as a client does it.
+#[test]
+fn a_directory_is_fetched_from_the_labs_cache() {
+    let cache = Cache::new(network(1000, None));
+    let (_, ids) = trust(cache.authorities());
+    let now = Wall::from_secs(START + 7200);
+    let (head, text) = fetched(&cache, Ask::Consensus { authorities: &ids, held: None }, now);
+    assert_eq!(head.answer(), Answer::Given);
+    let text = String::from_utf8(text).unwrap();
+    let mut certificates = Certificates::default();
+    let Verdict::CertificatesMissing { consensus, missing } = parse(&text).check(&certificates, &ids, now) else {
+        panic!("none is here yet");
+    };
+    let (_, certs) = fetched(&cache, Ask::Certificates(&missing), now);
+    check_all(&certs).for_each(|one| assert!(certificates.insert(one.unwrap(), &ids)));
+    let Verdict::Good { consensus, .. } = consensus.check(&certificates, &ids, now) else { panic!("all are here") };
+    let mut dir = NetDir::new(consensus);
+    let missing: Vec<_> = dir.missing().collect();
+    let parts: Vec<_> = requests(&missing).collect();
+    assert_eq!(parts.len(), 3);
+    for part in parts {
+        let (head, body) = fetched(&cache, Ask::Microdescs(part), now);
+        assert_eq!(head.answer(), Answer::Given);
+        assert_eq!(insert_all(&mut dir, core::str::from_utf8(&body).unwrap()), part.len());
+    }
+    assert!(dir.missing_count() == 0 && dir.share().is_enough(dir.consensus().params()));
+
+    // The same again is no news; an hour later it is a diff.
+    let held = |now| Some(Held::new(dir.consensus(), now));
+    let (head, _) = fetched(&cache, Ask::Consensus { authorities: &ids, held: held(now) }, now);
+    assert_eq!(head.answer(), Answer::NotModified);
+    let next = now + Duration::from_secs(3600);
+    let (_, diff) = fetched(&cache, Ask::Consensus { authorities: &ids, held: held(next) }, next);
+    assert!(Diff::is_diff(&diff) && diff.len() < text.len() / 2);
+    let (mut patch, mut parser) = (Patch::new(Diff::parse(diff).unwrap()), consensus::Parser::default());
+    let mut out = |bytes: &[u8]| parser.push(bytes).unwrap();
+    patch.push(text.as_bytes(), &mut out);
+    patch.finish(&mut out).unwrap();
+    let Verdict::Good { consensus, .. } = parser.finish().unwrap().check(&certificates, &ids, next) else {
+        panic!("the diff made something else");
+    };
+    dir.replace(consensus).unwrap();
+    assert!(dir.missing_count() < 50 && dir.share().is_enough(dir.consensus().params()));
+    cache.set_busy(true);
+    assert_eq!(fetched(&cache, Ask::Microdescs(&missing[..1]), next).0.answer(), Answer::Busy);
 }
 
 #[test]

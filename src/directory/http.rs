@@ -129,8 +129,8 @@ impl Ask<'_> {
         matches!(self, Ask::HsDescriptor(_) | Ask::HsPublish(_))
     }
 
-    /// What is asked for. C tor: `.z` is for those who send no header about compression, and
-    /// is there all the same.
+    /// What is asked for. C tor: `.z` offers deflate, whatever the header says, so whoever asks
+    /// must be able to inflate.
     pub fn path(&self) -> String {
         match self {
             Ask::Consensus { authorities, .. } => {
