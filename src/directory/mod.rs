@@ -13,28 +13,30 @@ pub mod certs;
 pub mod consensus;
 pub mod diff;
 pub mod download;
+mod family;
 pub mod http;
 pub mod microdesc;
 pub mod params;
 mod pool;
+mod relay;
 pub mod store;
 pub mod weights;
 
-use core::net::{SocketAddrV4, SocketAddrV6};
 use std::collections::BTreeMap;
 
 use crate::base::error::{Blame, Scope};
-use crate::base::{Ed25519Id, RelayIds, RsaId};
-use crate::crypto::{digest, x25519};
+use crate::base::{Ed25519Id, RsaId};
 use crate::wire;
 use crate::wire::netdoc;
-use crate::wire::protover::Protocols;
 
-use consensus::{Flag, Flags, Row, Verified};
+use consensus::{Flag, Row, Verified};
+use family::{Moving, Strangers, intern, numbers, sorted, token};
 use microdesc::{Microdesc, Policy};
 use params::Param;
 use pool::{NONE, Place, Pool};
 use weights::{Position, PositionWeights};
+
+pub use relay::Relay;
 
 /// Why a document, or an answer with one, was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,27 +188,6 @@ pub struct NetDir {
     /// The families that relays proved to be of, each set ascending.
     family_ids: Pool<Box<[u32]>>,
     tokens: BTreeMap<Box<str>, u32>,
-}
-
-/// Relays that somebody calls family and that are not in the consensus.
-#[derive(Clone, Debug, Default)]
-struct Strangers {
-    ids: Vec<RsaId>,
-    numbers: BTreeMap<RsaId, u16>,
-}
-
-impl Strangers {
-    /// The number of a stranger, beginning at `first`; none when numbers run out, which costs
-    /// a relation only if it comes back.
-    fn number(&mut self, id: RsaId, first: u16) -> Option<u16> {
-        if let Some(&number) = self.numbers.get(&id) {
-            return Some(number);
-        }
-        let number = u16::try_from(self.ids.len()).ok().and_then(|count| first.checked_add(count))?;
-        self.ids.push(id);
-        self.numbers.insert(id, number);
-        Some(number)
-    }
 }
 
 impl NetDir {
@@ -456,102 +437,6 @@ impl NetDir {
     }
 }
 
-/// Relays by number.
-fn numbers(
-    members: impl Iterator<Item = RsaId>,
-    consensus: &Verified,
-    strangers: &mut Strangers,
-) -> impl Iterator<Item = u16> {
-    let first = u16::try_from(consensus.relay_count()).unwrap_or(u16::MAX);
-    members.filter_map(move |id| match consensus.rows.find(&id) {
-        Some(at) => u16::try_from(at).ok(),
-        None => strangers.number(id, first),
-    })
-}
-
-/// The place of a family.
-fn intern(families: &mut Pool<Box<[u16]>>, list: Box<[u16]>) -> Place {
-    let mut digest = digest::Sha256::default();
-    list.iter().for_each(|number| digest.update(&number.to_be_bytes()));
-    families.of_digest(digest.finish(), || Some(list))
-}
-
-fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Box<[T]> {
-    let mut items: Vec<T> = items.collect();
-    items.sort_unstable();
-    items.dedup();
-    items.into()
-}
-
-/// The number of a family's name.
-fn token(tokens: &mut BTreeMap<Box<str>, u32>, name: &str) -> u32 {
-    if let Some(&number) = tokens.get(name) {
-        return number;
-    }
-    // Each name has bytes of its own in a microdescriptor of ours, so they cannot run out.
-    let number = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
-    tokens.insert(name.into(), number);
-    number
-}
-
-/// What goes over from one [`NetDir`] to the next, each shared thing once.
-struct Moving<'a> {
-    old: &'a NetDir,
-    /// Families' names by number.
-    names: Vec<&'a str>,
-    /// Where those families by list that have gone over are now.
-    families: Vec<Option<Place>>,
-}
-
-impl<'a> Moving<'a> {
-    fn new(old: &'a NetDir) -> Self {
-        let mut names = vec![""; old.tokens.len()];
-        for (name, &number) in &old.tokens {
-            if let Some(slot) = usize::try_from(number).ok().and_then(|at| names.get_mut(at)) {
-                *slot = name;
-            }
-        }
-        Moving { old, names, families: vec![None; old.families.len()] }
-    }
-
-    fn moved(&mut self, known: Known, next: &mut NetDir) -> Known {
-        let old = self.old;
-        let NetDir { policies, families, family_ids, strangers, tokens, consensus, .. } = next;
-        let mut policy = |place| match old.policies.entry(place) {
-            Some((digest, policy)) => policies.of_digest(*digest, || Some(policy.clone())),
-            None => NONE,
-        };
-        let (policy, policy6) = (policy(known.policy), policy(known.policy6));
-        let family = match (old.families.get(known.family), self.families.get(usize::from(known.family))) {
-            (Some(list), Some(None)) => {
-                let members = list.iter().filter_map(|number| self.id(*number));
-                intern(families, sorted(numbers(members, consensus, strangers)))
-            }
-            (_, moved) => moved.copied().flatten().unwrap_or(NONE),
-        };
-        if let Some(moved) = self.families.get_mut(usize::from(known.family)) {
-            *moved = Some(family);
-        }
-        let family_ids = match old.family_ids.entry(known.family_ids) {
-            Some((digest, set)) => family_ids.of_digest(*digest, || {
-                let names = set.iter().filter_map(|&number| self.names.get(usize::try_from(number).ok()?));
-                Some(sorted(names.map(|name| token(tokens, name))))
-            }),
-            None => NONE,
-        };
-        Known { policy, policy6, family, family_ids, ..known }
-    }
-
-    /// Who a number of a family list stands for.
-    fn id(&self, number: u16) -> Option<RsaId> {
-        let number = usize::from(number);
-        match number.checked_sub(self.old.known.len()) {
-            None => self.old.consensus.rows.rows.get(number).map(|row| RsaId(row.rsa)),
-            Some(stranger) => self.old.strangers.ids.get(stranger).copied(),
-        }
-    }
-}
-
 /// What share of the bandwidth at each place of a path is of relays whose microdescriptors
 /// are here, between 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -575,114 +460,6 @@ impl Share {
     /// Whether that is enough to build circuits by.
     pub fn is_enough(&self, params: &params::Params) -> bool {
         self.of_paths() * 100.0 >= f64::from(params.get(Param::MinPathsForCircsPct))
-    }
-}
-
-/// One relay: what the consensus says of it, and its microdescriptor if that is here.
-#[derive(Clone, Copy, Debug)]
-pub struct Relay<'a> {
-    dir: &'a NetDir,
-    index: RelayIndex,
-    row: &'a Row,
-    known: &'a Known,
-}
-
-impl<'a> Relay<'a> {
-    /// Its number.
-    pub fn index(&self) -> RelayIndex {
-        self.index
-    }
-
-    /// Its RSA identity.
-    pub fn rsa_id(&self) -> RsaId {
-        RsaId(self.row.rsa)
-    }
-
-    /// Its Ed25519 identity.
-    pub fn ed25519_id(&self) -> Option<Ed25519Id> {
-        (self.known.ed25519 != [0; 32]).then_some(Ed25519Id(self.known.ed25519))
-    }
-
-    /// Both.
-    pub fn ids(&self) -> RelayIds {
-        RelayIds { rsa: Some(self.rsa_id()), ed25519: self.ed25519_id() }
-    }
-
-    /// What its operator calls it.
-    pub fn nickname(&self) -> &'a str {
-        self.dir.consensus.rows.nickname(self.index.at())
-    }
-
-    /// Its address.
-    pub fn ipv4(&self) -> SocketAddrV4 {
-        self.row.ipv4()
-    }
-
-    /// Its address of IPv6, if it has one.
-    pub fn ipv6(&self) -> Option<SocketAddrV6> {
-        self.row.ipv6()
-    }
-
-    /// What the authorities say of it.
-    pub fn flags(&self) -> Flags {
-        self.row.flags
-    }
-
-    /// Its bandwidth, in kilobytes a second.
-    pub fn bandwidth(&self) -> u32 {
-        self.row.bandwidth
-    }
-
-    /// What it speaks.
-    pub fn protocols(&self) -> Protocols {
-        self.dir.consensus.rows.protocols(self.row)
-    }
-
-    /// The digest of its microdescriptor.
-    pub fn microdesc_digest(&self) -> [u8; 32] {
-        self.row.microdesc
-    }
-
-    /// Whether its microdescriptor is here.
-    pub fn has_microdesc(&self) -> bool {
-        self.known.is_here
-    }
-
-    /// The key of the ntor handshake.
-    pub fn ntor_key(&self) -> Option<x25519::PublicKey> {
-        (self.known.ntor != [0; 32]).then_some(x25519::PublicKey(self.known.ntor))
-    }
-
-    /// To which ports of IPv4 streams may leave; none if to no port.
-    pub fn policy(&self) -> Option<&'a Policy> {
-        self.dir.policies.get(self.known.policy).filter(|policy| !policy.is_reject_all())
-    }
-
-    /// The same for IPv6.
-    pub fn policy6(&self) -> Option<&'a Policy> {
-        self.dir.policies.get(self.known.policy6).filter(|policy| !policy.is_reject_all())
-    }
-
-    /// Whether streams may leave to some port.
-    fn may_exit(&self) -> bool {
-        self.policy().or(self.policy6()).is_some()
-    }
-
-    fn is_exit_listed(&self) -> bool {
-        self.flags().has(Flag::Exit)
-    }
-
-    /// The relays of the consensus that its operator calls family, this one among them if there
-    /// are any. Whether they do so too is [`NetDir::are_family`].
-    pub fn listed_family(&self) -> impl Iterator<Item = RelayIndex> + 'a {
-        let relays = self.dir.known.len();
-        let list = self.dir.families.get(self.known.family).map_or(&[][..], |list| list);
-        list.iter().copied().take_while(move |&number| usize::from(number) < relays).map(RelayIndex)
-    }
-
-    /// The families that it proved to be of, as numbers that mean nothing elsewhere.
-    pub fn family_ids(&self) -> &'a [u32] {
-        self.dir.family_ids.get(self.known.family_ids).map_or(&[], |set| set)
     }
 }
 

@@ -1,6 +1,6 @@
 use super::consensus::tests as consensus_tests;
 use super::*;
-use crate::base::text;
+use crate::base::{RelayIds, text};
 
 /// Arti 2.7, tor-netdoc, `testdata-live`: five relays of the real network.
 const LIVE: &str = include_str!("testdata/live-consensus.txt");

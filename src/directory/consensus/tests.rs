@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::super::certs::tests as certs;
 use super::super::params::Param;
 use super::*;
+use crate::base::text;
 use crate::wire::protover::Protocol;
 
 /// Arti 2.7, tor-netdoc, `testdata/mdconsensus1.txt`: of a test network, with three signatures.
@@ -246,7 +247,7 @@ fn an_entry_that_cannot_be_used_is_left_out() {
         assert_eq!(entry(from, to), (5, 1), "{from:?} to {to:?}");
     }
     assert_eq!(entry("\nw ", "\nx "), (6, 0));
-    assert_eq!(changed("\nw ", "\nx ").unwrap().consensus.rows.rows[0].bandwidth, UNSAID_BANDWIDTH);
+    assert_eq!(changed("\nw ", "\nx ").unwrap().consensus.rows.rows[0].bandwidth, 30);
     assert_eq!(entry("\nm ", "\na 10.0.0.1:80\na [::1]\nopt unheard of\nm "), (6, 0));
     let two = changed("\na [::1]:5002\nm ", "\na [::1]:1\na [::2]:2\nm ").unwrap().consensus;
     assert_eq!(two.rows.rows[0].ipv6().unwrap().to_string(), "[::1]:1", "of two, the first");
