@@ -307,6 +307,9 @@ fn a_lifetime_is_over_when_it_is_over() {
 }
 
 proptest! {
+    // Each case reads the document eight times and more.
+    #![proptest_config(ProptestConfig::with_cases(50))]
+
     #[test]
     fn any_change_reads_alike_however_it_is_cut(at in 0..CONSENSUS.len(), byte: u8, end in 0..CONSENSUS.len()) {
         let mut bytes = CONSENSUS.as_bytes().to_vec();

@@ -201,6 +201,9 @@ fn a_policy_says_which_ports_it_allows() {
 }
 
 proptest! {
+    // Each case reads the document eight times and more.
+    #![proptest_config(ProptestConfig::with_cases(50))]
+
     #[test]
     fn any_change_reads_alike_however_it_is_cut(at in 0..LIVE.len(), byte: u8, end in 0..LIVE.len()) {
         let mut bytes = LIVE.as_bytes().to_vec();
