@@ -162,9 +162,9 @@ impl Directories {
         !(waits || is_outdated)
     }
 
-    /// When the first of those that failed may be asked again.
-    pub fn next_deadline(&self) -> Option<Tick> {
-        self.failed.values().map(|(_, until)| *until).min()
+    /// When the first of those that wait may be asked again.
+    pub fn next_deadline(&self, now: Tick) -> Option<Tick> {
+        self.failed.values().map(|(_, until)| *until).filter(|until| *until > now).min()
     }
 
     /// One of those that may be asked, each equally likely.
@@ -308,7 +308,8 @@ mod tests {
         directories.on_failure(ids[1], tick(0), &mut entropy);
         assert_eq!(drawn(&directories, tick(999)), BTreeSet::from([3]));
         assert_eq!(drawn(&directories, tick(2000)), BTreeSet::from([1, 2, 3]));
-        assert!(directories.next_deadline().is_some_and(|at| at >= tick(1000) && at < tick(2000)));
+        assert!(directories.next_deadline(tick(0)).is_some_and(|at| at >= tick(1000) && at < tick(2000)));
+        assert_eq!(directories.next_deadline(tick(2000)), None);
         directories.on_success(&ids[0]);
         assert_eq!(drawn(&directories, tick(0)), BTreeSet::from([1, 3]));
         directories.on_failure(ids[2], tick(0), &mut entropy);
