@@ -10,7 +10,8 @@
 //!   and [`bench`](mod@bench) (the measuring instruments)
 //! - floor 1: `wire` (cells, relay messages and document lines, as bytes and as values) and
 //!   `crypto` (handshakes, relay crypto, certificates, TLS)
-//! - floor 2: `link` (one connection to one relay) and `directory` (who is in the network)
+//! - floor 2: `link` (one connection to one relay), `stream` (one stream, its flow, and what
+//!   one hop may have under way) and `directory` (who is in the network)
 //! - floor 8: `lab` (a Tor network in one process, in virtual time or on 127.0.0.1, and the
 //!   probe of one relay)
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ mod directory;
 #[cfg(feature = "tools")]
 pub mod lab;
 mod link;
+mod stream;
 mod wire;
 
 /// The quiet floors, for benches, fuzz targets and this package's own tests.
@@ -40,6 +42,9 @@ pub mod internal {
     }
     pub mod link {
         pub use crate::link::*;
+    }
+    pub mod stream {
+        pub use crate::stream::*;
     }
     pub mod wire {
         pub use crate::wire::*;
