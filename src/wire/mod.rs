@@ -15,6 +15,7 @@
 //! "Relay cells" and what follows; dir-spec, "Document meta-format".
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::as_conversions))]
 
+pub mod batch;
 pub mod cell;
 pub mod cell_msg;
 pub mod circuit_msg;
