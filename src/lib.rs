@@ -12,12 +12,14 @@
 //!   `crypto` (handshakes, relay crypto, certificates, TLS)
 //! - floor 2: `link` (one connection to one relay), `stream` (one stream, its flow, and what
 //!   one hop may have under way) and `directory` (who is in the network)
+//! - floor 3: `circuit` (a row of hops, what goes through it, and the streams at its hops)
 //! - floor 8: `lab` (a Tor network in one process, in virtual time or on 127.0.0.1, and the
 //!   probe of one relay)
 #![forbid(unsafe_code)]
 
 mod base;
 pub mod bench;
+mod circuit;
 mod crypto;
 mod directory;
 #[cfg(feature = "tools")]
@@ -33,6 +35,9 @@ mod wire;
 pub mod internal {
     pub mod base {
         pub use crate::base::*;
+    }
+    pub mod circuit {
+        pub use crate::circuit::*;
     }
     pub mod crypto {
         pub use crate::crypto::*;

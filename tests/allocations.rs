@@ -169,3 +169,70 @@ fn documents_and_keys_cost_no_more_than_their_length_allows() {
         assert!(bytes <= 64 * input.len() + 4096, "{bytes} bytes for {}", input.len());
     }
 }
+
+/// Both ways between a writer, a tunnel, its far end and a reader, with all its SENDMEs.
+#[test]
+fn a_data_cell_costs_no_allocation_either_way() {
+    use cepa::internal::base::time::Now;
+    use cepa::internal::circuit::Output;
+    use cepa::internal::circuit::far::pair;
+    use cepa::internal::circuit::hop::{HopNo, Leg};
+    use cepa::internal::wire::batch::CellBatch;
+    use cepa::internal::wire::relay_msg::{BeginFlags, ClaimedTag, Sendme};
+
+    let (mut tunnel, mut far) = pair(&[Cipher::Tor1; 3]).unwrap();
+    let exit = HopNo(2);
+    let at = tunnel.begin(exit, "a.example", 80, BeginFlags::default(), true, &mut Zeros).unwrap();
+    let mut cell = [0; cell::BODY_LEN];
+    let command = tunnel.take_cell(Leg(0), &mut cell, Now::default(), &mut Zeros).unwrap();
+    far.hear(command, &mut cell).unwrap();
+    let mut batch = CellBatch::default();
+    batch.set_buffer(Vec::with_capacity(64 * 1024));
+    batch.append(cell::Command::RELAY, &far.say(exit, Command::CONNECTED, Some(at.id), &[], &mut Zeros).unwrap());
+
+    let data = [7; 498];
+    let (mut sent, mut received, mut acknowledged) = (0_u32, 0_usize, 0_u32);
+    let mut round = |batch: &mut CellBatch| {
+        // In: what the far end has said.
+        tunnel.handle_cells(Leg(0), std::mem::take(batch), Now::default());
+        while let Some(output) = tunnel.poll_output() {
+            if let Output::Data { stream, at } = output {
+                received += tunnel.bytes(&at).len();
+                tunnel.handle_read(stream, at.len());
+            }
+        }
+        *batch = tunnel.take_batch().unwrap();
+        let mut buffer = batch.take_buffer();
+        buffer.clear();
+        batch.set_buffer(buffer);
+        // Out: what the writer gives, and what is owed.
+        (0..50).for_each(|_| assert_eq!(tunnel.handle_write(at, &data), data.len()));
+        let (mut of_stream, mut tag) = (0, None);
+        while let Some(command) = tunnel.take_cell(Leg(0), &mut cell, Now::default(), &mut Zeros) {
+            let (_, proof) = far.hear(command, &mut cell).unwrap();
+            if Format::V0.parse(&cell).unwrap().command != Command::DATA {
+                acknowledged += 1;
+                continue;
+            }
+            sent += 1;
+            of_stream += u32::from(sent.is_multiple_of(50));
+            tag = if sent.is_multiple_of(100) { Some(proof) } else { tag };
+        }
+        // The far end acknowledges, and says as much as it heard.
+        let mut say = |command, stream, body: &[u8]| {
+            batch.append(cell::Command::RELAY, &far.say(exit, command, stream, body, &mut Zeros).unwrap());
+        };
+        (0..of_stream).for_each(|_| say(Command::SENDME, Some(at.id), &[]));
+        if let Some(tag) = tag {
+            let mut body = [0; 23];
+            let mut out = cepa::internal::base::codec::Writer::new(&mut body);
+            Sendme::V1(ClaimedTag::Tor1(tag.as_bytes().try_into().unwrap())).encode(&mut out).unwrap();
+            say(Command::SENDME, None, &body);
+        }
+        (0..50).for_each(|_| say(Command::DATA, Some(at.id), &data));
+    };
+    (0..20).for_each(|_| round(&mut batch));
+    let count = spent(|| (0..100).for_each(|_| round(&mut batch)));
+    assert_eq!(count, (0, 0));
+    assert!(sent >= 6000 && received >= 118 * 50 * 498 && acknowledged >= 150, "{sent} {received} {acknowledged}");
+}

@@ -314,7 +314,7 @@ impl Stream {
     }
 
     /// What its writer gave that no CONNECTED answered.
-    fn take_unanswered(&mut self) -> Sensitive<Vec<u8>> {
+    pub fn take_unanswered(&mut self) -> Sensitive<Vec<u8>> {
         let unanswered = if self.is_open() { Vec::new() } else { core::mem::take(&mut self.unsent).into() };
         self.kept = 0;
         Sensitive::new(unanswered)
