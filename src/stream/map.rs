@@ -29,7 +29,8 @@ pub struct StreamMap {
 }
 
 enum Entry {
-    Live(Stream),
+    /// Boxed, so that the many that are half closed stay small.
+    Live(Box<Stream>),
     HalfClosed(HalfClosed),
 }
 
@@ -67,7 +68,7 @@ impl StreamMap {
             }
         };
         self.next = Some(number);
-        self.entries.insert(id, Entry::Live(stream));
+        self.entries.insert(id, Entry::Live(Box::new(stream)));
         Ok(id)
     }
 
@@ -116,7 +117,7 @@ impl StreamMap {
                 if self.entries.len() >= MAX_STREAMS {
                     return Err(Error::TooManyStreams);
                 }
-                self.entries.insert(id, Entry::Live(Stream::asked()));
+                self.entries.insert(id, Entry::Live(Box::new(Stream::asked())));
                 Ok(Heard::Asked(begin))
             }
             Command::BEGIN | Command::BEGIN_DIR => Err(Error::BeginUnexpected),
@@ -130,7 +131,7 @@ impl StreamMap {
         let Entry::Live(stream) = entry else { return None };
         let half = Entry::HalfClosed(HalfClosed::of(stream));
         match core::mem::replace(entry, half) {
-            Entry::Live(stream) => Some(stream),
+            Entry::Live(stream) => Some(*stream),
             Entry::HalfClosed(_) => None,
         }
     }
@@ -323,6 +324,8 @@ mod tests {
         assert!(matches!(heard, Heard::Refused { error: Error::AddressRefused, .. }));
         assert!(map.get(id).is_none() && map.len() == 1);
         // It is open for the far end, which may have sent data.
+        assert!(matches!(map.handle(id, Command::DATA, b"x"), Ok(Heard::Nothing)));
+        assert_eq!(map.handle(id, Command::CONNECTED, &[]).err(), Some(Error::HalfClosedOverrun));
         assert!(map.handle(id, Command::END, &[6]).is_ok());
     }
 

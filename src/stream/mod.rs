@@ -292,7 +292,10 @@ impl Stream {
         if let (Some((ip, _)), Some(flags)) = (address, wanted.flags)
             && !may_be_answered(*ip.uncover(), flags)
         {
-            return Ok(Heard::Refused { error: Error::AddressRefused, unanswered: self.take_unanswered() });
+            let unanswered = self.take_unanswered();
+            // To the far end it is open, and data may be under way.
+            self.open();
+            return Ok(Heard::Refused { error: Error::AddressRefused, unanswered });
         }
         self.open();
         Ok(Heard::Connected(address))
