@@ -1,4 +1,5 @@
-//! The lab's virtual network, tried by a near end that does everything by hand.
+//! The lab's virtual network, tried by a near end that does everything by hand, and by the
+//! machines of the client.
 //!
 //! One file a situation. Each prints its seed; `LAB_SEED=… cargo test --test network name`
 //! runs it again, byte for byte.
@@ -9,8 +10,11 @@
 
 mod circuits;
 mod directory;
+mod driver;
 mod near;
 mod streams;
+mod tunnel_villains;
+mod tunnels;
 mod villains;
 mod weather;
 
