@@ -1,6 +1,6 @@
 //! The fuzz bodies on stable: their corpora and past crashes, then mutants of both for a while.
 //!
-//! Knows no coverage, so it digs less deep than `fuzz/`, whose ten mains call the same
+//! Knows no coverage, so it digs less deep than `fuzz/`, whose eleven mains call the same
 //! functions. `CEPA_CORPUS_SECONDS` is how long each target is mutated (default 1), and
 //! `CEPA_CORPUS_SEED` which mutants come: the same seed gives the same ones in the same order.
 //! An input that makes a target panic is printed in hex, to be kept under `fuzz/crashes/`.
@@ -52,6 +52,7 @@ targets! {
     consensus: cepa::internal::directory::consensus::fuzz, CONSENSUS_WORDS;
     microdesc: cepa::internal::directory::microdesc::fuzz, MICRODESC_WORDS;
     consdiff: cepa::internal::directory::diff::fuzz, CONSDIFF_WORDS;
+    tunnel: cepa::internal::circuit::far::fuzz_tunnel, TUNNEL_WORDS;
 }
 
 const CELL_WORDS: &[&[u8]] = &[&[0x80, 0, 0, 1], &[0; 4], &[0; 16], &[4, 4, 127, 0, 0, 1], &[1, 0xFD], &[1, 0xF2]];
@@ -74,6 +75,20 @@ const NETDOC_WORDS: &[&[u8]] = &[
 ];
 const PROTOVER_WORDS: &[&[u8]] = &[b"Link=", b"Relay=", b"=", b",", b"-", b" ", b"63", b"64", b"0", b"4294967296"];
 const CERT_WORDS: &[&[u8]] = &[&[1, 4], &[1, 5], &[0, 32, 4, 0], &[0, 0, 9, 1], &[0xFF; 4], &[3, 1, 0, 1]];
+/// Operations of four bytes: what, and three numbers; see `circuit/far.rs`.
+const TUNNEL_WORDS: &[&[u8]] = &[
+    &[0, 2, 0, 0],
+    &[1, 0, 0, 0],
+    &[2, 2, 0, 0],
+    &[7, 0, 0, 255],
+    &[10, 0, 0, 4],
+    &[10, 0, 0, 5],
+    &[10, 0, 0, 3],
+    &[11, 0, 0, 100],
+    &[3, 0, 0, 255],
+    &[4, 0, 0, 255],
+    &[12, 2, 0, 0],
+];
 const X509_WORDS: &[&[u8]] = &[
     &[0x30, 0x80],
     &[0x30, 0x82],

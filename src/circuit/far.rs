@@ -89,9 +89,9 @@ struct Counter(u64);
 
 impl Entropy for Counter {
     fn fill(&mut self, out: &mut [u8]) {
-        for byte in out {
+        for chunk in out.chunks_mut(8) {
             self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            *byte = self.0.to_be_bytes()[0];
+            chunk.iter_mut().zip(self.0.to_be_bytes()).for_each(|(to, from)| *to = from);
         }
     }
 }

@@ -181,8 +181,7 @@ fn provoke(driver: &mut Driver, villain: Villain) -> StreamAt {
         V::DropsCells | V::ReplaysCells | V::TagsCells => "source-20000.lab",
         _ => "source-9999.lab",
     };
-    let at = driver.tunnel.begin(EXIT, host, 80, BeginFlags::default(), true, &mut driver.entropy).unwrap();
-    at
+    driver.tunnel.begin(EXIT, host, 80, BeginFlags::default(), true, &mut driver.entropy).unwrap()
 }
 
 /// A guard, a middle and an exit; the one of that number is the villain.
