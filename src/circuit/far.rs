@@ -14,7 +14,7 @@ use crate::base::time::Now;
 use crate::crypto::kdf::{KeyStream, ShakeStream};
 use crate::crypto::layer::{Cipher, ClientLayer, RelayLayer};
 use crate::crypto::{Error as CryptoError, SendmeTag};
-use crate::stream::map::MAX_STREAMS;
+use crate::stream::map::{MAX_HALF_CLOSED, MAX_STREAMS};
 use crate::stream::xon::{MAX_UNREAD, WINDOW};
 use crate::stream::{Error as StreamError, MAX_UNSENT};
 use crate::wire::batch::CellBatch;
@@ -263,7 +263,7 @@ impl Run {
         self.drain();
         assert_eq!(self.tunnel.failure(), self.closed);
         assert!(self.closed.is_none() || self.tunnel.hop_count() == 0);
-        assert!((0..4).all(|hop| self.tunnel.stream_count(HopNo(hop)) <= MAX_STREAMS));
+        assert!((0..4).all(|hop| self.tunnel.stream_count(HopNo(hop)) <= MAX_STREAMS + MAX_HALF_CLOSED));
         for (at, unread) in &self.unread {
             assert!(
                 *unread <= MAX_UNREAD + 498 * usize::try_from(WINDOW).unwrap_or(0),

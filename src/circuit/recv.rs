@@ -129,6 +129,9 @@ impl Circuit {
         let heard = streams.handle(stream.id, message.command, message.body)?;
         // A window may have opened, or the stream: what waits can go.
         streams.wake(stream.id);
+        // What was kept until CONNECTED made room.
+        let writer_may_go_on = matches!(heard, Heard::Connected(_))
+            && streams.get_mut(stream.id).is_some_and(stream::Stream::writer_may_go_on);
         let output = match heard {
             Heard::Nothing | Heard::Data => return Ok(()),
             Heard::Connected(address) => Output::Connected { stream, address },
@@ -146,6 +149,9 @@ impl Circuit {
             }
         };
         self.outputs.push_back(output);
+        if writer_may_go_on {
+            self.outputs.push_back(Output::Writable { stream });
+        }
         Ok(())
     }
 }

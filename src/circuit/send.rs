@@ -154,15 +154,16 @@ impl Circuit {
         let hop = self.hop(at.hop)?;
         hop.congestion.on_sent(tag, now.tick);
         let Some(stream) = hop.streams.get_mut(at.id) else { return Ok(()) };
-        let may_go_on = stream.on_sent(len);
+        stream.on_sent(len);
         if stream.is_finished() {
             hop.streams.close(at.id);
             self.control.push_back(Control::end(at));
-        } else {
-            hop.streams.wake(at.id);
-            if may_go_on {
-                self.outputs.push_back(Output::Writable { stream: at });
-            }
+            return Ok(());
+        }
+        let writer_may_go_on = stream.writer_may_go_on();
+        hop.streams.wake(at.id);
+        if writer_may_go_on {
+            self.outputs.push_back(Output::Writable { stream: at });
         }
         Ok(())
     }

@@ -379,6 +379,15 @@ fn an_answer_to_another_question_or_to_none_ends_the_circuit() {
 }
 
 #[test]
+fn an_onion_key_of_low_order_is_refused_before_anything_is_sent() {
+    let mut path = path("3");
+    path[0].handshake = Handshake::NtorV3(crypto::x25519::PublicKey([0; 32]));
+    let mut tunnel = Tunnel::build(path, never()).unwrap();
+    assert!(tunnel.take_cell(LEG, &mut [0; BODY_LEN], now(), &mut Seeded(1)).is_none());
+    assert_eq!(tunnel.failure(), Some(Error::Handshake(crypto::Error::ZeroSharedSecret)));
+}
+
+#[test]
 fn a_circuit_that_takes_too_long_is_given_up() {
     let mut tunnel = Tunnel::build(path("nn"), never()).unwrap();
     tunnel.handle_timeout(now());
@@ -588,6 +597,18 @@ fn an_end_is_told_with_what_to_do_and_what_was_not_answered() {
     assert_eq!((end.reason, end.address.is_some()), (EndReason::EXITPOLICY, true));
     assert_eq!(why.verdict(), Some(Verdict::on(EndReason::EXITPOLICY)));
     assert!(pair.pull().is_none(), "nothing is answered");
+}
+
+#[test]
+fn a_writer_who_filled_the_room_before_connected_is_called_after_it() {
+    let mut pair = Pair::new(&TOR1);
+    let at = pair.tunnel.begin(HopNo(2), "example.com", 443, BeginFlags::default(), true, &mut pair.entropy).unwrap();
+    assert_eq!(pair.tunnel.handle_write(at, &[1; stream::MAX_UNSENT + 1]), stream::MAX_UNSENT);
+    assert!(pair.pull_all().len() > 64);
+    assert!(pair.outputs.is_empty() && pair.tunnel.room(at) == 0);
+    pair.say(2, Command::CONNECTED, Some(at.id), &[]);
+    assert!(matches!(pair.outputs[..], [Output::Connected { .. }, Output::Writable { stream }] if stream == at));
+    assert_eq!(pair.tunnel.room(at), stream::MAX_UNSENT);
 }
 
 #[test]

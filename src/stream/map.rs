@@ -13,8 +13,12 @@ use crate::base::random::{self, Entropy};
 use crate::wire::relay::{Command, StreamId};
 use crate::wire::relay_msg::{Begin, Connected, End, Resolved};
 
-/// Streams of one hop, half-closed ones included; ours. One more goes to another circuit.
+/// Streams of one hop that are not over; ours. One more goes to another circuit.
 pub const MAX_STREAMS: usize = 4096;
+/// Half-closed streams of one hop that are remembered; ours. C tor: an exit does not answer
+/// END with END, so they are forgotten by age alone. What still comes for one of those ends
+/// the circuit, so there are more than any round trip sees.
+pub const MAX_HALF_CLOSED: usize = 4096;
 
 /// The streams of one hop.
 #[derive(Default)]
@@ -24,6 +28,11 @@ pub struct StreamMap {
     next: Option<u16>,
     /// Those that may have something to send, each once; first come, first served.
     turn: VecDeque<StreamId>,
+    /// The half-closed ones, oldest first, and perhaps some that are over since. At most
+    /// [`MAX_HALF_CLOSED`].
+    closed: VecDeque<StreamId>,
+    /// How many are not over.
+    live: usize,
     /// Whether the far end may open streams.
     accepts: bool,
 }
@@ -55,11 +64,11 @@ impl StreamMap {
 
     /// Gives a new stream a number: the next that is free, counting up from a random start.
     pub fn open(&mut self, stream: Stream, entropy: &mut dyn Entropy) -> Result<StreamId, Error> {
-        if self.entries.len() >= MAX_STREAMS {
+        if self.live >= MAX_STREAMS {
             return Err(Error::TooManyStreams);
         }
         let mut number = self.next.unwrap_or_else(|| u16::from_be_bytes(random::array(entropy)));
-        // Fewer than MAX_STREAMS are taken, so this ends.
+        // Fewer than MAX_STREAMS and MAX_HALF_CLOSED are taken, so this ends.
         let id = loop {
             let id = StreamId::new(number).filter(|id| !self.entries.contains_key(id));
             number = number.wrapping_add(1);
@@ -69,6 +78,7 @@ impl StreamMap {
         };
         self.next = Some(number);
         self.entries.insert(id, Entry::Live(Box::new(stream)));
+        self.live += 1;
         Ok(id)
     }
 
@@ -103,7 +113,10 @@ impl StreamMap {
             Some(Entry::Live(stream)) => stream.handle(command, body)?,
         };
         match heard {
-            Heard::Ended { .. } | Heard::Resolved(_) => drop(self.entries.remove(&id)),
+            Heard::Ended { .. } | Heard::Resolved(_) => {
+                self.entries.remove(&id);
+                self.live -= 1;
+            }
             Heard::Refused { .. } => drop(self.close(id)),
             _ => {}
         }
@@ -114,10 +127,11 @@ impl StreamMap {
         match command {
             Command::BEGIN if self.accepts => {
                 let begin = Begin::parse(body)?;
-                if self.entries.len() >= MAX_STREAMS {
-                    return Err(Error::TooManyStreams);
+                if self.live >= MAX_STREAMS {
+                    return Err(Error::TooManyAsked);
                 }
                 self.entries.insert(id, Entry::Live(Box::new(Stream::asked())));
+                self.live += 1;
                 Ok(Heard::Asked(begin))
             }
             Command::BEGIN | Command::BEGIN_DIR => Err(Error::BeginUnexpected),
@@ -130,10 +144,22 @@ impl StreamMap {
         let entry = self.entries.get_mut(&id)?;
         let Entry::Live(stream) = entry else { return None };
         let half = Entry::HalfClosed(HalfClosed::of(stream));
-        match core::mem::replace(entry, half) {
-            Entry::Live(stream) => Some(*stream),
-            Entry::HalfClosed(_) => None,
+        let Entry::Live(stream) = core::mem::replace(entry, half) else { return None };
+        self.live -= 1;
+        self.remember(id);
+        Some(*stream)
+    }
+
+    /// Puts a stream behind those closed before it, and forgets the first of them if they
+    /// are too many.
+    fn remember(&mut self, id: StreamId) {
+        if self.closed.len() >= MAX_HALF_CLOSED
+            && let Some(oldest) = self.closed.pop_front()
+            && matches!(self.entries.get(&oldest), Some(Entry::HalfClosed(_)))
+        {
+            self.entries.remove(&oldest);
         }
+        self.closed.push_back(id);
     }
 
     /// Puts a stream at the end of the row, if it has something to send and is not there.
@@ -246,16 +272,45 @@ mod tests {
     #[test]
     fn a_hop_has_so_many_streams_and_no_more() {
         let mut map = StreamMap::default();
-        for _ in 0..MAX_STREAMS {
-            map.open(begin(), &mut Seeded(1)).unwrap();
-        }
+        let ids: Vec<_> = (0..MAX_STREAMS).map(|_| map.open(begin(), &mut Seeded(1)).unwrap()).collect();
         assert_eq!(map.open(begin(), &mut Seeded(1)), Err(Error::TooManyStreams));
-        // Half-closed ones count, until the far end ends them too.
-        let first = map.live().next().unwrap();
-        map.close(first);
-        assert_eq!(map.open(begin(), &mut Seeded(1)), Err(Error::TooManyStreams));
-        assert!(matches!(map.handle(first, Command::END, &[6]), Ok(Heard::Nothing)));
+        // One that is over, or half closed, makes room.
+        map.handle(ids[0], Command::END, &[6]).unwrap();
         map.open(begin(), &mut Seeded(1)).unwrap();
+        assert_eq!(map.open(begin(), &mut Seeded(1)), Err(Error::TooManyStreams));
+        map.close(ids[1]);
+        map.open(begin(), &mut Seeded(1)).unwrap();
+        assert_eq!(map.open(begin(), &mut Seeded(1)), Err(Error::TooManyStreams));
+
+        let mut map = StreamMap::accepting();
+        let asked = |map: &mut StreamMap, n| map.handle(StreamId::new(n).unwrap(), Command::BEGIN, b":80\0").err();
+        assert!((1..).take(MAX_STREAMS).all(|n| asked(&mut map, n).is_none()));
+        assert_eq!(asked(&mut map, 60_000), Some(Error::TooManyAsked));
+    }
+
+    #[test]
+    fn half_closed_streams_are_remembered_up_to_a_bound() {
+        let mut map = StreamMap::default();
+        let ids: Vec<_> = (0..MAX_HALF_CLOSED + 10)
+            .map(|_| {
+                let id = opened(&mut map);
+                map.close(id);
+                id
+            })
+            .collect();
+        assert_eq!(map.len(), MAX_HALF_CLOSED);
+        assert_eq!(map.handle(ids[9], Command::DATA, b"x").err(), Some(Error::UnknownStream));
+        assert!(map.handle(ids[10], Command::DATA, b"x").is_ok());
+        // Over and over: the bound holds, also when the far end does say END.
+        for _ in 0..70_000 {
+            let id = opened(&mut map);
+            map.close(id);
+            if id.get().is_multiple_of(3) {
+                map.handle(id, Command::END, &[6]).unwrap();
+            }
+            assert!(map.len() <= MAX_HALF_CLOSED && map.closed.len() <= MAX_HALF_CLOSED);
+        }
+        assert_eq!(map.live, 0);
     }
 
     #[test]

@@ -62,8 +62,10 @@ pub enum Error {
     HalfClosedOverrun,
     /// The far end connected to, or found, an address that no exit can mean.
     AddressRefused,
-    /// All numbers are taken, or as many streams open as may be.
+    /// As many streams are open as may be.
     TooManyStreams,
+    /// The far end opened more streams than it may.
+    TooManyAsked,
 }
 
 impl Error {
@@ -105,6 +107,7 @@ impl fmt::Display for Error {
             Error::HalfClosedOverrun => "too much came for a stream that we had closed",
             Error::AddressRefused => "the exit named an address that it cannot mean",
             Error::TooManyStreams => "no more streams fit on the circuit",
+            Error::TooManyAsked => "the far end opened too many streams",
         };
         f.write_str(text)
     }
@@ -343,7 +346,7 @@ impl Stream {
     }
 
     /// Whether a writer that found no room can go on now. Says so once.
-    fn writer_may_go_on(&mut self) -> bool {
+    pub fn writer_may_go_on(&mut self) -> bool {
         let may = self.writer_waits && self.room() >= ROOM_WORTH_TELLING;
         self.writer_waits &= !may;
         may
@@ -368,15 +371,14 @@ impl Stream {
         [first, from_back.get(..len - first.len()).unwrap_or(from_back)]
     }
 
-    /// The next `len` of them went into a DATA cell. True if its writer may go on.
-    pub fn on_sent(&mut self, len: usize) -> bool {
+    /// The next `len` of them went into a DATA cell.
+    pub fn on_sent(&mut self, len: usize) {
         self.flow.on_sent();
         if self.is_open() {
             self.unsent.drain(..len.min(self.unsent.len()));
         } else {
             self.kept = (self.kept + len).min(self.unsent.len());
         }
-        self.writer_may_go_on()
     }
 
     /// Its writer is done: END follows the last byte. True if that is now.
