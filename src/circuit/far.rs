@@ -181,7 +181,7 @@ impl Run {
                 self.streams.push(at);
                 self.unread.insert(at, 0);
             }
-            Err(Error::NoSuchHop | Error::Stream(StreamError::TooManyStreams)) => {}
+            Err(Error::NoSuchHop | Error::QueueFull | Error::Stream(StreamError::TooManyStreams)) => {}
             Err(error) => assert_eq!(Some(error), self.closed),
         }
     }

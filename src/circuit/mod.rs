@@ -40,6 +40,10 @@ pub const MAX_HOPS: usize = 9;
 /// Messages of those above that may wait to be sent; ours.
 pub const MAX_MESSAGES: usize = 256;
 
+/// What may wait to be sent before data, when another stream is to be opened; ours. SENDMEs
+/// and ENDs add to it what open streams and windows allow.
+pub const MAX_WAITING: usize = 4096;
+
 /// Why a circuit or one of its streams failed, or a wish could not be granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {

@@ -685,6 +685,20 @@ fn control_goes_before_data_and_streams_take_turns() {
     assert_eq!(counts.iter().sum::<i32>(), 4 * 20 - 1);
 }
 
+#[test]
+fn streams_that_a_link_has_no_room_for_wait_up_to_a_bound() {
+    let mut pair = Pair::new(&TOR1);
+    let open = |pair: &mut Pair| pair.tunnel.begin_dir(HopNo(0), &mut Seeded(1));
+    let mut opened = 0;
+    while let Ok(at) = open(&mut pair) {
+        pair.tunnel.reset(at);
+        opened += 1;
+    }
+    assert_eq!((opened, open(&mut pair)), (MAX_WAITING / 2, Err(Error::QueueFull)));
+    assert_eq!(pair.pull_all().len(), MAX_WAITING);
+    assert!(open(&mut pair).is_ok());
+}
+
 // --- windows ---------------------------------------------------------------------------------
 
 #[test]

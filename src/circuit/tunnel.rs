@@ -11,7 +11,7 @@ use core::ops::Range;
 
 use super::hop::{Hop, HopNo, Layer, Leg, PathHop, StreamAt};
 use super::send::Control;
-use super::{Circuit, Error, Life, MAX_HOPS, MAX_MESSAGES, Output};
+use super::{Circuit, Error, Life, MAX_HOPS, MAX_MESSAGES, MAX_WAITING, Output};
 use crate::base::codec::Writer;
 use crate::base::random::Entropy;
 use crate::base::redact::Sensitive;
@@ -95,6 +95,9 @@ impl Tunnel {
         fill: impl FnOnce(&mut Writer<'_>) -> Result<(), wire::Error>,
         entropy: &mut dyn Entropy,
     ) -> Result<StreamAt, Error> {
+        if self.circuit.control.len() >= MAX_WAITING {
+            return Err(Error::QueueFull);
+        }
         let at = self.circuit.hop(hop)?;
         let mut body = [0; wire::cell::BODY_LEN];
         let space = body.get_mut(..at.format.max_body(command)).unwrap_or_default();

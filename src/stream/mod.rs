@@ -340,9 +340,19 @@ impl Stream {
     /// Takes from its writer what there is room for, and says how much.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(self.room());
+        self.make_room(taken);
         self.unsent.extend(bytes.get(..taken).unwrap_or_default());
         self.writer_waits |= taken < bytes.len() && !self.is_finishing;
         taken
+    }
+
+    /// Grows by doubling, but to no more than can ever be used.
+    fn make_room(&mut self, more: usize) {
+        let (len, capacity) = (self.unsent.len(), self.unsent.capacity());
+        if len + more > capacity {
+            let wanted = (2 * capacity).max(len + more).min(MAX_UNSENT);
+            self.unsent.reserve_exact(wanted - len);
+        }
     }
 
     /// Whether a writer that found no room can go on now. Says so once.

@@ -258,7 +258,7 @@ proptest! {
             let taken = stream.write(&bytes);
             given.extend_from_slice(&bytes[..taken]);
             sent.extend(drain(&mut stream, cell));
-            prop_assert!(stream.unsent.len() <= MAX_UNSENT);
+            prop_assert!(stream.unsent.len() <= MAX_UNSENT && stream.unsent.capacity() <= MAX_UNSENT);
         }
         prop_assert_eq!(&given[..sent.len()], &sent[..]);
         if !stream.is_open() {
