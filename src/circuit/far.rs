@@ -64,13 +64,19 @@ impl FarEnd {
         body: &[u8],
         entropy: &mut dyn Entropy,
     ) -> Result<Body, Error> {
-        let (nearer, rest) = self.hops.split_at_mut_checked(hop.index()).ok_or(Error::NoSuchHop)?;
-        let (layer, format) = rest.first_mut().ok_or(Error::NoSuchHop)?;
         let mut cell = [0; BODY_LEN];
-        format.encode(&mut cell, command, stream, entropy, |out| Ok(out.bytes(body)?))?;
-        layer.originate(CellCommand::RELAY.0, &mut cell);
-        nearer.iter_mut().rev().for_each(|(layer, _)| layer.wrap(CellCommand::RELAY.0, &mut cell));
+        self.format(hop).encode(&mut cell, command, stream, entropy, |out| Ok(out.bytes(body)?))?;
+        self.seal(hop, &mut cell)?;
         Ok(cell)
+    }
+
+    /// Seals a cell as from a hop, whatever is in it.
+    pub fn seal(&mut self, hop: HopNo, cell: &mut Body) -> Result<(), Error> {
+        let (nearer, rest) = self.hops.split_at_mut_checked(hop.index()).ok_or(Error::NoSuchHop)?;
+        let (layer, _) = rest.first_mut().ok_or(Error::NoSuchHop)?;
+        layer.originate(CellCommand::RELAY.0, cell);
+        nearer.iter_mut().rev().for_each(|(layer, _)| layer.wrap(CellCommand::RELAY.0, cell));
+        Ok(())
     }
 
     /// A cell from beyond the last hop passes towards the tunnel.

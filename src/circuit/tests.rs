@@ -422,6 +422,33 @@ fn a_circuit_can_be_made_longer_while_it_has_relay_early_cells() {
     assert_eq!(tunnel.failure(), None, "a wish that cannot be granted costs nothing");
 }
 
+/// Data that goes while the circuit is still growing leaves it the cells it grows with.
+#[test]
+fn data_does_not_spend_what_building_needs() {
+    let mut tunnel = Tunnel::build(path("nnnnnnnn"), never()).unwrap();
+    let mut relays = Relays::default();
+    let mut early = 0;
+    for _ in 0..8 {
+        let (asked, command, body) = relays.answer(&mut tunnel, &[0]);
+        early += u32::from(asked == CellCommand::RELAY_EARLY);
+        if tunnel.hop_count() == 2 {
+            let at = tunnel.begin_dir(HopNo(1), &mut Seeded(1)).unwrap();
+            tunnel.handle_write(at, &[1; 498 * 20]);
+            let mut cell = [0; BODY_LEN];
+            let mut cells = 0;
+            while let Some(command) = tunnel.take_cell(LEG, &mut cell, now(), &mut Seeded(1)) {
+                early += u32::from(command == CellCommand::RELAY_EARLY);
+                assert_eq!(relays.0.iter_mut().position(|layer| layer.peel(command.0, &mut cell).is_some()), Some(1));
+                cells += 1;
+            }
+            assert_eq!(cells, 21);
+        }
+        hear(&mut tunnel, command, &body, now());
+    }
+    assert_eq!((tunnel.failure(), tunnel.hop_count()), (None, 8));
+    assert!(early == 7 || early == 8, "{early}");
+}
+
 // --- judging ---------------------------------------------------------------------------------
 
 /// What each message that has no business here does: the circuit falls, with that error.
@@ -462,6 +489,33 @@ fn a_message_that_has_no_business_here_ends_the_circuit() {
         assert_eq!((error.scope(), pair.outputs.len()), (Scope::Circuit, 2));
         assert!(matches!(pair.outputs[1], Output::Closed { tell: Some(DestroyReason::NONE), hops: 3, .. }));
     }
+}
+
+/// Such cells cannot be written with our own encoder.
+#[test]
+fn a_message_with_a_stream_too_many_or_too_few_ends_the_circuit() {
+    for (command, stream, len, error) in [
+        (Command::DROP, 7, 0, Error::StreamMisplaced(Command::DROP)),
+        (Command::TRUNCATED, 7, 1, Error::StreamMisplaced(Command::TRUNCATED)),
+        (Command::EXTENDED2, 7, 2, Error::StreamMisplaced(Command::EXTENDED2)),
+        (Command::DATA, 0, 5, Error::StreamMisplaced(Command::DATA)),
+        (Command::END, 0, 1, Error::StreamMisplaced(Command::END)),
+        (Command::DROP, 0, 9, Error::Unexpected(Command::DROP)),
+    ] {
+        let mut pair = Pair::new(&TOR1);
+        let mut cell = [0; BODY_LEN];
+        (cell[0], cell[4], cell[10]) = (command.0, stream, len);
+        pair.far.seal(HopNo(2), &mut cell).unwrap();
+        pair.cells(&[(CellCommand::RELAY, cell)]);
+        assert_eq!(pair.closed(), Some(error));
+    }
+    // A message longer than its cell.
+    let mut pair = Pair::new(&TOR1);
+    let mut cell = [0; BODY_LEN];
+    (cell[0], cell[9], cell[10]) = (Command::DROP.0, 1, 0xF3);
+    pair.far.seal(HopNo(2), &mut cell).unwrap();
+    pair.cells(&[(CellCommand::RELAY, cell)]);
+    assert_eq!(pair.closed(), Some(Error::Wire(wire::Error::MessageLongerThanCell)));
 }
 
 #[test]

@@ -219,7 +219,9 @@ mod tests {
         let mut flow = Congestion::<()>::fixed();
         let due: Vec<u32> = (1..=WINDOW).filter(|_| flow.on_data().unwrap()).collect();
         assert_eq!(due, (1..=10).map(|n| n * INCREMENT).collect::<Vec<_>>());
-        // Due is not sent.
+        // Due is not sent; what is sent lets as many come as it is for.
+        flow.on_sendme_sent();
+        assert!((0..INCREMENT).all(|_| flow.on_data().is_ok()));
         assert_eq!(flow.on_data(), Err(Error::WindowOverrun));
 
         let mut flow = Congestion::<()>::fixed();
