@@ -8,8 +8,9 @@
 //!
 //! - floor 0: `base` (identifiers, bounded reading and writing, time, redaction, blame)
 //!   and [`bench`](mod@bench) (the measuring instruments)
-//! - floor 1: `wire` (cells, relay messages and document lines, as bytes and as values) and
-//!   `crypto` (handshakes, relay crypto, certificates, TLS)
+//! - floor 1: `wire` (cells, relay messages and document lines, as bytes and as values),
+//!   `crypto` (handshakes, relay crypto, certificates, TLS) and [`config`] (a torrc, typed and
+//!   complete)
 //! - floor 2: `link` (one connection to one relay), `stream` (one stream, its flow, and what
 //!   one hop may have under way) and `directory` (who is in the network)
 //! - floor 3: `circuit` (a row of hops, what goes through it, and the streams at its hops)
@@ -20,6 +21,7 @@
 mod base;
 pub mod bench;
 mod circuit;
+pub mod config;
 mod crypto;
 mod directory;
 #[cfg(feature = "tools")]

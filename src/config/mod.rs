@@ -1,0 +1,690 @@
+//! What the user wants: lines in, a typed and complete `Config` out.
+//!
+//! [`Settings`] holds what was said of each option and where, in layers; [`Config`] is what
+//! follows from it, all at once, so that there is never half a configuration. Opens no file
+//! and looks nothing up: the shell reads files and gives their text. Called by the shell at
+//! the start and on reload, and by the control port. Spec: none. C tor: tor(1);
+//! app/config/config.c for defaults, limits and which values are raised or lowered.
+
+mod options;
+pub mod policy;
+pub mod port;
+pub mod torrc;
+pub mod values;
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use options::{Entry, Kind, OPTIONS, find};
+use policy::Policy;
+use port::Port;
+use torrc::{Change, Fault};
+use values::{Choice, Wanted, list};
+
+/// Where something was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// A file, or a word for what is none, such as the command line.
+    pub source: Arc<str>,
+    /// The line, from 1; 0 where there are no lines.
+    pub line: u32,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}", self.source),
+            line => write!(f, "{}:{line}", self.source),
+        }
+    }
+}
+
+/// A value and where it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// As it was written, without quotes.
+    pub value: String,
+    /// Where.
+    pub origin: Origin,
+}
+
+/// Why a configuration cannot be had.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Complaint {
+    /// Where.
+    pub origin: Origin,
+    /// What.
+    pub fault: Objection,
+}
+
+/// What is wrong at one place.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Objection {
+    /// The line cannot be read.
+    Line(Fault),
+    /// There is no such option; perhaps this one was meant.
+    Unknown(String, Option<&'static str>),
+    /// An option's value is not what it may be.
+    Value {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// What would be right.
+        wanted: Wanted,
+    },
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.origin)?;
+        match &self.fault {
+            Objection::Line(fault) => write!(f, "{fault}"),
+            Objection::Unknown(name, None) => write!(f, "there is no option {name}"),
+            Objection::Unknown(name, Some(like)) => write!(f, "there is no option {name}; did you mean {like}?"),
+            Objection::Value { option, value, wanted } => write!(f, "{option} wants {wanted}, not {value:?}"),
+        }
+    }
+}
+
+/// Something odd that is no reason to stop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Warning {
+    /// Where.
+    pub origin: Origin,
+    /// What.
+    pub oddity: Oddity,
+}
+
+/// What is odd at one place.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Oddity {
+    /// An option that has one value was given another; the later one counts.
+    Twice(&'static str),
+    /// A flag of a listener that there is not.
+    UnknownFlag(&'static str, String),
+    /// A flag of a listener that does nothing any more.
+    UselessFlag(&'static str, String),
+    /// A value below or above what it may be was brought to this.
+    Clamped(&'static str, Duration),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.origin)?;
+        match &self.oddity {
+            Oddity::Twice(option) => write!(f, "{option} was given twice; this one counts"),
+            Oddity::UnknownFlag(option, flag) => write!(f, "{option} has no flag {flag}; it is ignored"),
+            Oddity::UselessFlag(option, flag) => write!(f, "the flag {flag} of {option} does nothing any more"),
+            Oddity::Clamped(option, to) => write!(f, "{option} is brought to {} seconds", to.as_secs()),
+        }
+    }
+}
+
+/// What was said of each option.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// By name: in which layer it was last set, and its values.
+    given: BTreeMap<&'static str, (u32, Vec<Given>)>,
+    layer: u32,
+}
+
+impl Settings {
+    /// Nothing was said.
+    pub fn new() -> Settings {
+        Settings::default()
+    }
+
+    /// What follows is a layer above all before it: the first line of a list takes the place
+    /// of what lower layers said, those after it add to it.
+    pub fn begin_layer(&mut self) {
+        self.layer += 1;
+    }
+
+    /// Takes the text of a file.
+    pub fn add_text(&mut self, source: &str, text: &str) -> Result<Vec<Warning>, Complaint> {
+        let source: Arc<str> = source.into();
+        let mut warnings = Vec::new();
+        for line in torrc::lines(text) {
+            let at = |line| Origin { source: Arc::clone(&source), line };
+            let line =
+                line.map_err(|(number, fault)| Complaint { origin: at(number), fault: Objection::Line(fault) })?;
+            warnings.extend(self.add(at(line.number), line.change, &line.key, line.value)?);
+        }
+        Ok(warnings)
+    }
+
+    /// Takes one option.
+    pub fn add(
+        &mut self,
+        origin: Origin,
+        change: Change,
+        name: &str,
+        value: String,
+    ) -> Result<Option<Warning>, Complaint> {
+        let Some(entry) = find(name) else {
+            let fault = Objection::Unknown(name.to_owned(), options::nearest(name));
+            return Err(Complaint { origin, fault });
+        };
+        let (layer, values) = self.given.entry(entry.name).or_default();
+        let is_above = *layer != self.layer;
+        *layer = self.layer;
+        let is_twice = !entry.kind.is_list() && !is_above && !values.is_empty();
+        let warning = is_twice.then(|| Warning { origin: origin.clone(), oddity: Oddity::Twice(entry.name) });
+        if change == Change::Clear || !entry.kind.is_list() || (change == Change::Set && is_above) {
+            values.clear();
+        }
+        // C tor: an option without a value goes back to its default.
+        if change != Change::Clear && !value.is_empty() {
+            values.push(Given { value, origin });
+        }
+        Ok(warning)
+    }
+
+    /// What was said of an option; nothing if its default counts.
+    pub fn given(&self, name: &str) -> &[Given] {
+        let entry = find(name).and_then(|entry| self.given.get(entry.name));
+        entry.map(|(_, values)| &values[..]).unwrap_or_default()
+    }
+}
+
+/// Everything that was wanted, typed and complete.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// This is a private network for tests.
+    pub is_testing: bool,
+    /// No connection to the network may be opened.
+    pub is_network_disabled: bool,
+    /// Where to keep what outlives a run; `None` leaves it to the shell.
+    pub data_directory: Option<String>,
+    /// Where to keep directory documents, if elsewhere.
+    pub cache_directory: Option<String>,
+    /// Whether to write to disk less often.
+    pub avoids_disk_writes: bool,
+    /// Who is trusted, and who is asked first.
+    pub directory: DirectoryWish,
+    /// Where programs speak SOCKS to us.
+    pub socks_ports: Vec<Port>,
+    /// Which of their requests are served.
+    pub requests: Requests,
+    /// What is logged, and where to. Never empty.
+    pub logs: Vec<Log>,
+    /// How exact the times in logs are.
+    pub log_granularity: Duration,
+    /// Whether addresses are kept out of logs.
+    pub safe_logging: bool,
+    /// How circuits are built and used.
+    pub circuits: Circuits,
+    /// How guards are chosen and kept.
+    pub guards: Guards,
+    /// How relays are reached.
+    pub links: Links,
+    /// When to sleep.
+    pub dormancy: Dormancy,
+}
+
+/// Who is trusted, and who is asked first. Lines are as they were given: what they mean is
+/// the directory's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DirectoryWish {
+    /// `DirAuthority`.
+    pub authorities: Vec<Given>,
+    /// `AlternateDirAuthority`.
+    pub alternate_authorities: Vec<Given>,
+    /// `FallbackDir`.
+    pub fallbacks: Vec<Given>,
+    /// Whether the built-in fallbacks may be asked, where nothing else replaces them.
+    pub uses_default_fallbacks: bool,
+    /// How often authorities are asked as fallbacks.
+    pub authority_rate: f64,
+    /// When authorities are asked for the first consensus, beside fallbacks.
+    pub authority_delay: Duration,
+    /// The same without fallbacks.
+    pub authority_only_delay: Duration,
+    /// When fallbacks are.
+    pub fallback_delay: Duration,
+    /// How many are asked at once.
+    pub max_tries: u64,
+    /// How long a directory may say nothing.
+    pub max_stall: Duration,
+    /// How long to collect microdescriptors before asking for few.
+    pub max_wait_for_few: Duration,
+    /// Whether relays on private addresses are believed in.
+    pub allows_private: bool,
+    /// Whether what no circuit needs is fetched too.
+    pub fetches_useless: bool,
+}
+
+/// Which requests of programs are served.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Requests {
+    /// Who may ask.
+    pub policy: Policy,
+    /// How long a request waits for a circuit.
+    pub timeout: Duration,
+    /// Refuse those that show that a name was looked up outside of Tor.
+    pub is_safe_only: bool,
+    /// Log for each whether it is safe.
+    pub logs_safety: bool,
+    /// Ports that are warned of.
+    pub warned_ports: Vec<u16>,
+    /// Ports that are refused.
+    pub refused_ports: Vec<u16>,
+    /// Refuse private addresses.
+    pub refuses_internal: bool,
+    /// Do not believe exits that answer with them.
+    pub refuses_internal_answers: bool,
+    /// Let names through that have other characters than host names.
+    pub allows_odd_names: bool,
+}
+
+/// How circuits are built and used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Circuits {
+    /// How long after its first use a circuit gets new streams.
+    pub max_dirtiness: Duration,
+    /// How often to think of new ones.
+    pub new_period: Duration,
+    /// How long one may take to build, if that is not learned.
+    pub build_timeout: Option<Duration>,
+    /// Whether that is learned.
+    pub learns_timeout: bool,
+    /// How long a stream waits on one, if that is not chosen.
+    pub stream_timeout: Option<Duration>,
+    /// How long to keep some ready, if that is not chosen.
+    pub available_timeout: Option<Duration>,
+    /// How many may be under way at once.
+    pub max_pending: u64,
+    /// Ports whose streams last.
+    pub long_lived_ports: Vec<u16>,
+    /// Whether no two relays may be from one network.
+    pub distinct_subnets: bool,
+    /// Whether they may extend to relays on private addresses.
+    pub allows_private: bool,
+    /// The share of all paths that must be known, if not the consensus says.
+    pub paths_needed: Option<f64>,
+}
+
+/// How guards are chosen and kept. Zero leaves a number to the consensus.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guards {
+    /// Whether there are any.
+    pub are_used: bool,
+    /// How many are in use.
+    pub in_use: u64,
+    /// How many are asked for the directory.
+    pub for_directory: u64,
+    /// How many are in the first rank.
+    pub primary: u64,
+    /// How long one is kept.
+    pub lifetime: Duration,
+}
+
+/// How relays are reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Links {
+    /// By IPv4.
+    pub ipv4: bool,
+    /// By IPv6.
+    pub ipv6: bool,
+    /// Which of them first.
+    pub prefers_ipv6: Choice,
+    /// Whether they are padded.
+    pub padding: Choice,
+    /// Whether they are padded less.
+    pub reduced_padding: bool,
+    /// How long one may be silent.
+    pub keepalive: Duration,
+}
+
+/// When to sleep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dormancy {
+    /// Whether at all.
+    pub is_enabled: bool,
+    /// How long nobody must have asked for anything.
+    pub timeout: Duration,
+    /// Whether an open stream is somebody asking.
+    pub waits_for_streams: bool,
+    /// Whether the first run begins asleep.
+    pub sleeps_first: bool,
+    /// Whether a start wakes us up.
+    pub wakes_at_start: bool,
+}
+
+/// Where to log what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least and the greatest severity.
+    pub severities: (Severity, Severity),
+    /// Where to.
+    pub sink: Sink,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// For developers.
+    Debug,
+    /// For the curious.
+    Info,
+    /// For everybody.
+    Notice,
+    /// Something is wrong.
+    Warn,
+    /// It cannot go on.
+    Err,
+}
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// The system's log.
+    Syslog,
+    /// A file.
+    File(String),
+}
+
+const SEVERITIES: &[(&str, Severity)] = &[
+    ("debug", Severity::Debug),
+    ("info", Severity::Info),
+    ("notice", Severity::Notice),
+    ("warn", Severity::Warn),
+    ("err", Severity::Err),
+];
+
+const LOG: Wanted =
+    Wanted::Other("LEAST[-MOST] of debug, info, notice, warn, err, then stdout, stderr, syslog or file PATH");
+
+/// C tor: `MIN_MAX_CIRCUIT_DIRTINESS`, `MAX_MAX_CIRCUIT_DIRTINESS`, `MIN_CIRCUIT_STREAM_TIMEOUT`,
+/// `MIN_CIRCUIT_BUILD_TIMEOUT` is not enforced, and the least of `DormantClientTimeout`.
+const DIRTINESS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30 * 86_400));
+const LEAST_STREAM_TIMEOUT: Duration = Duration::from_secs(10);
+const LEAST_DORMANT_TIMEOUT: Duration = Duration::from_secs(600);
+const MOST_AVAILABLE_TIMEOUT: Duration = Duration::from_secs(86_400);
+/// No time is longer: C tor keeps them in an `int`.
+const FOREVER: Duration = Duration::from_secs(0x7FFF_FFFF);
+
+impl Config {
+    /// What follows from the settings, and what is odd about them.
+    pub fn of(settings: &Settings) -> Result<(Config, Vec<Warning>), Complaint> {
+        let is_testing = Reader { settings, is_testing: false, warnings: Vec::new() }.truth("TestingTorNetwork")?;
+        let mut reader = Reader { settings, is_testing, warnings: Vec::new() };
+        let config = Config {
+            is_testing,
+            is_network_disabled: reader.truth("DisableNetwork")?,
+            data_directory: reader.text("DataDirectory"),
+            cache_directory: reader.text("CacheDirectory"),
+            avoids_disk_writes: reader.truth("AvoidDiskWrites")?,
+            directory: reader.directory()?,
+            socks_ports: reader.listeners("SocksPort")?,
+            requests: reader.requests()?,
+            logs: reader.logs()?,
+            log_granularity: Duration::from_millis(reader.number("LogTimeGranularity")?),
+            safe_logging: reader.safe_logging()?,
+            circuits: reader.circuits()?,
+            guards: reader.guards()?,
+            links: reader.links()?,
+            dormancy: reader.dormancy()?,
+        };
+        reader.ignore_rest()?;
+        Ok((config, reader.warnings))
+    }
+}
+
+/// Reads settings by the kinds of the table.
+struct Reader<'a> {
+    settings: &'a Settings,
+    is_testing: bool,
+    warnings: Vec<Warning>,
+}
+
+impl Reader<'_> {
+    fn directory(&mut self) -> Result<DirectoryWish, Complaint> {
+        let seconds = |reader: &Self, name| reader.number(name).map(Duration::from_secs);
+        Ok(DirectoryWish {
+            authorities: self.settings.given("DirAuthority").to_vec(),
+            alternate_authorities: self.settings.given("AlternateDirAuthority").to_vec(),
+            fallbacks: self.settings.given("FallbackDir").to_vec(),
+            uses_default_fallbacks: self.truth("UseDefaultFallbackDirs")?,
+            authority_rate: self.fraction("DirAuthorityFallbackRate")?,
+            authority_delay: seconds(self, "ClientBootstrapConsensusAuthorityDownloadInitialDelay")?,
+            authority_only_delay: seconds(self, "ClientBootstrapConsensusAuthorityOnlyDownloadInitialDelay")?,
+            fallback_delay: seconds(self, "ClientBootstrapConsensusFallbackDownloadInitialDelay")?,
+            max_tries: self.number("ClientBootstrapConsensusMaxInProgressTries")?,
+            max_stall: self.time("TestingDirConnectionMaxStall")?,
+            max_wait_for_few: self.time("TestingClientMaxIntervalWithoutRequest")?,
+            allows_private: self.truth("DirAllowPrivateAddresses")?,
+            fetches_useless: self.truth("FetchUselessDescriptors")?,
+        })
+    }
+
+    fn requests(&mut self) -> Result<Requests, Complaint> {
+        Ok(Requests {
+            policy: self.policy("SocksPolicy")?,
+            timeout: self.time("SocksTimeout")?,
+            is_safe_only: self.truth("SafeSocks")?,
+            logs_safety: self.truth("TestSocks")?,
+            warned_ports: self.port_numbers("WarnPlaintextPorts")?,
+            refused_ports: self.port_numbers("RejectPlaintextPorts")?,
+            refuses_internal: self.truth("ClientRejectInternalAddresses")?,
+            refuses_internal_answers: self.truth("ClientDNSRejectInternalAddresses")?,
+            allows_odd_names: self.truth("AllowNonRFC953Hostnames")?,
+        })
+    }
+
+    fn circuits(&mut self) -> Result<Circuits, Complaint> {
+        let paths_needed = self.fraction("PathsNeededToBuildCircuits")?;
+        Ok(Circuits {
+            max_dirtiness: self.time_between("MaxCircuitDirtiness", DIRTINESS)?,
+            new_period: self.time("NewCircuitPeriod")?,
+            build_timeout: self.time_unless_zero("CircuitBuildTimeout", Duration::ZERO)?,
+            learns_timeout: self.truth("LearnCircuitBuildTimeout")?,
+            stream_timeout: self.time_unless_zero("CircuitStreamTimeout", LEAST_STREAM_TIMEOUT)?,
+            available_timeout: {
+                let bounds = (Duration::ZERO, MOST_AVAILABLE_TIMEOUT);
+                Some(self.time_between("CircuitsAvailableTimeout", bounds)?).filter(|time| !time.is_zero())
+            },
+            max_pending: self.number("MaxClientCircuitsPending")?,
+            long_lived_ports: self.port_numbers("LongLivedPorts")?,
+            distinct_subnets: self.truth("EnforceDistinctSubnets")?,
+            allows_private: self.truth("ExtendAllowPrivateAddresses")?,
+            paths_needed: (paths_needed >= 0.0).then(|| paths_needed.max(LEAST_PATHS_NEEDED)),
+        })
+    }
+
+    fn guards(&mut self) -> Result<Guards, Complaint> {
+        Ok(Guards {
+            are_used: self.truth("UseEntryGuards")?,
+            in_use: self.number("NumEntryGuards")?,
+            for_directory: self.number("NumDirectoryGuards")?,
+            primary: self.number("NumPrimaryGuards")?,
+            lifetime: self.time("GuardLifetime")?,
+        })
+    }
+
+    fn links(&mut self) -> Result<Links, Complaint> {
+        Ok(Links {
+            ipv4: self.truth("ClientUseIPv4")?,
+            ipv6: self.truth("ClientUseIPv6")?,
+            prefers_ipv6: self.choice("ClientPreferIPv6ORPort")?,
+            padding: self.choice("ConnectionPadding")?,
+            reduced_padding: self.truth("ReducedConnectionPadding")?,
+            keepalive: self.time("KeepalivePeriod")?,
+        })
+    }
+
+    fn dormancy(&mut self) -> Result<Dormancy, Complaint> {
+        Ok(Dormancy {
+            is_enabled: self.truth("DormantTimeoutEnabled")?,
+            timeout: self.time_between("DormantClientTimeout", (LEAST_DORMANT_TIMEOUT, FOREVER))?,
+            waits_for_streams: self.truth("DormantTimeoutDisabledByIdleStreams")?,
+            sleeps_first: self.truth("DormantOnFirstStartup")?,
+            wakes_at_start: self.truth("DormantCanceledByStartup")?,
+        })
+    }
+
+    /// Those that change nothing must be well-formed all the same.
+    fn ignore_rest(&mut self) -> Result<(), Complaint> {
+        self.truth("ClientOnly")?;
+        self.number("TestingClientConsensusDownloadInitialDelay")?;
+        self.number("TestingClientDownloadInitialDelay")?;
+        Ok(())
+    }
+
+    fn logs(&mut self) -> Result<Vec<Log>, Complaint> {
+        let given = self.settings.given("Log");
+        let usual = Log { severities: (Severity::Notice, Severity::Err), sink: Sink::Stdout };
+        match given {
+            [] => Ok(vec![usual]),
+            given => given.iter().map(|given| self.check("Log", given, log(&given.value))).collect(),
+        }
+    }
+
+    /// C tor: `relay` hides what relays must hide, and is the same as 0 for a client.
+    fn safe_logging(&mut self) -> Result<bool, Complaint> {
+        self.single("SafeLogging", |text| match text {
+            "1" => Ok(true),
+            "0" => Ok(false),
+            text if text.eq_ignore_ascii_case("relay") => Ok(false),
+            _ => Err(Wanted::OneOf(&["0", "1", "relay"])),
+        })
+    }
+
+    fn truth(&mut self, name: &'static str) -> Result<bool, Complaint> {
+        self.single(name, values::truth)
+    }
+
+    fn choice(&self, name: &'static str) -> Result<Choice, Complaint> {
+        self.single(name, values::choice)
+    }
+
+    fn number(&self, name: &'static str) -> Result<u64, Complaint> {
+        let Some(Entry { kind: Kind::Number(low, high), .. }) = find(name) else { return Ok(0) };
+        self.single(name, |text| values::number(text, *low, *high))
+    }
+
+    fn fraction(&self, name: &'static str) -> Result<f64, Complaint> {
+        let Some(Entry { kind: Kind::Fraction(low, high), .. }) = find(name) else { return Ok(0.0) };
+        self.single(name, |text| values::fraction(text, *low, *high))
+    }
+
+    fn time(&self, name: &'static str) -> Result<Duration, Complaint> {
+        self.single(name, values::seconds)
+    }
+
+    fn time_between(&mut self, name: &'static str, (low, high): (Duration, Duration)) -> Result<Duration, Complaint> {
+        let time = self.time(name)?;
+        let clamped = time.clamp(low, high);
+        if let (true, [.., given]) = (clamped != time, self.settings.given(name)) {
+            self.warnings.push(Warning { origin: given.origin.clone(), oddity: Oddity::Clamped(name, clamped) });
+        }
+        Ok(clamped)
+    }
+
+    fn time_unless_zero(&mut self, name: &'static str, least: Duration) -> Result<Option<Duration>, Complaint> {
+        match self.time(name)? {
+            Duration::ZERO => Ok(None),
+            _ => self.time_between(name, (least, FOREVER)).map(Some),
+        }
+    }
+
+    fn port_numbers(&self, name: &'static str) -> Result<Vec<u16>, Complaint> {
+        let wanted = Wanted::Other("ports between commas");
+        let port = |text: &str| text.parse().ok().filter(|port| *port != 0).ok_or(wanted.clone());
+        self.single(name, |text| list(text).map(port).collect())
+    }
+
+    fn text(&self, name: &'static str) -> Option<String> {
+        self.settings.given(name).last().map(|given| given.value.clone())
+    }
+
+    fn policy(&self, name: &'static str) -> Result<Policy, Complaint> {
+        let mut policy = Policy::default();
+        for given in self.settings.given(name) {
+            let added = policy.add(&given.value);
+            self.check(name, given, added)?;
+        }
+        Ok(policy)
+    }
+
+    fn listeners(&mut self, name: &'static str) -> Result<Vec<Port>, Complaint> {
+        let Some(Entry { kind: Kind::Listeners(kind), default, .. }) = find(name) else { return Ok(Vec::new()) };
+        let usual = [built_in(default)];
+        let given = match self.settings.given(name) {
+            [] => &usual[..],
+            given => given,
+        };
+        let mut ports = Vec::new();
+        for line in given {
+            let reading = self.check(name, line, port::parse(&line.value, *kind))?;
+            let oddities = reading.unknown.into_iter().map(|flag| Oddity::UnknownFlag(name, flag));
+            let oddities = oddities.chain(reading.useless.into_iter().map(|flag| Oddity::UselessFlag(name, flag)));
+            self.warnings.extend(oddities.map(|oddity| Warning { origin: line.origin.clone(), oddity }));
+            // C tor: 0 turns all off, and may not stand beside others.
+            if reading.port.is_none() && given.len() > 1 {
+                return self.check(name, line, Err(Wanted::Other("0 alone, or other lines without it")));
+            }
+            ports.extend(reading.port);
+        }
+        Ok(ports)
+    }
+
+    /// The value of an option that has one.
+    fn single<T>(&self, name: &'static str, read: impl Fn(&str) -> Result<T, Wanted>) -> Result<T, Complaint> {
+        match self.settings.given(name) {
+            [.., given] => self.check(name, given, read(given.value.trim())),
+            [] => {
+                let entry = find(name);
+                let default = entry.map_or("", |entry| entry.default);
+                let testing = entry.and_then(|entry| entry.testing).filter(|_| self.is_testing);
+                let given = built_in(testing.unwrap_or(default));
+                self.check(name, &given, read(&given.value))
+            }
+        }
+    }
+
+    fn check<T>(&self, option: &'static str, given: &Given, read: Result<T, Wanted>) -> Result<T, Complaint> {
+        read.map_err(|wanted| Complaint {
+            origin: given.origin.clone(),
+            fault: Objection::Value { option, value: given.value.clone(), wanted },
+        })
+    }
+}
+
+/// C tor: `PathsNeededToBuildCircuits` below this counts as this.
+const LEAST_PATHS_NEEDED: f64 = 0.25;
+
+fn built_in(value: &str) -> Given {
+    Given { value: value.to_owned(), origin: Origin { source: "built in".into(), line: 0 } }
+}
+
+/// `LEAST[-MOST] [SINK]`.
+fn log(text: &str) -> Result<Log, Wanted> {
+    let (severities, sink) = text.split_once([' ', '\t']).unwrap_or((text, ""));
+    let (least, most) = severities.split_once('-').unwrap_or((severities, "err"));
+    let severity =
+        |name: &str| SEVERITIES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, it)| *it);
+    let (Some(least), Some(most)) = (severity(least), severity(most)) else { return Err(LOG) };
+    let sink = match sink.trim() {
+        "" | "stdout" => Sink::Stdout,
+        "stderr" => Sink::Stderr,
+        "syslog" => Sink::Syslog,
+        other => match other.strip_prefix("file").map(str::trim_start) {
+            Some(path) if !path.is_empty() && path.len() < other.len() - 4 => {
+                Sink::File(torrc::unquote(path).map_or(path.to_owned(), |(path, _)| path))
+            }
+            _ => return Err(LOG),
+        },
+    };
+    if least <= most { Ok(Log { severities: (least, most), sink }) } else { Err(LOG) }
+}
+
+#[cfg(test)]
+mod tests;
