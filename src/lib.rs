@@ -14,6 +14,7 @@
 //! - floor 2: `link` (one connection to one relay), `stream` (one stream, its flow, and what
 //!   one hop may have under way) and `directory` (who is in the network)
 //! - floor 3: `circuit` (a row of hops, what goes through it, and the streams at its hops)
+//! - floor 6: `proxy` (what local programs say, and what they are told)
 //! - floor 8: `lab` (a Tor network in one process, in virtual time or on 127.0.0.1, and the
 //!   probe of one relay)
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ mod directory;
 #[cfg(feature = "tools")]
 pub mod lab;
 mod link;
+mod proxy;
 mod stream;
 mod wire;
 
@@ -49,6 +51,9 @@ pub mod internal {
     }
     pub mod link {
         pub use crate::link::*;
+    }
+    pub mod proxy {
+        pub use crate::proxy::*;
     }
     pub mod stream {
         pub use crate::stream::*;

@@ -1,0 +1,152 @@
+//! From a local program's words to a request, and from what became of it to the words back.
+//!
+//! What can be asked for ([`Request`]), and why it can fail ([`Failure`]), whichever language
+//! the program speaks; each language is a file, with its table of answers. Opens no socket
+//! and decides nothing about circuits: the client does. Called by the shell, one machine for
+//! each connection of a program. Spec: socks-extensions; tor-spec, "Remote hostname lookup".
+
+pub mod name;
+pub mod socks;
+
+use core::fmt;
+use core::net::IpAddr;
+
+pub use name::{BadName, Host};
+
+/// What a program asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What to do.
+    pub command: Command,
+    /// With what.
+    pub host: Host,
+    /// The port; 0 where none is wanted.
+    pub port: u16,
+    /// The language it was asked in.
+    pub protocol: Protocol,
+    /// Who asks, as far as they say: what is equal may share a circuit.
+    pub credentials: Option<Credentials>,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Open a stream.
+    Connect,
+    /// Look a name up.
+    Resolve,
+    /// Look an address up.
+    ResolvePtr,
+}
+
+/// The language of a request. Streams of different ones can be kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// With an address.
+    Socks4,
+    /// With a name.
+    Socks4a,
+    /// Either.
+    Socks5,
+}
+
+/// What a program says of who asks: any bytes. They separate streams and mean nothing else.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Credentials {
+    /// The user, or the user id of SOCKS4.
+    pub user: Vec<u8>,
+    /// The password.
+    pub password: Vec<u8>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+/// What a look-up found.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Found {
+    /// An address.
+    Ip(IpAddr),
+    /// A name.
+    Name(String),
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Found")
+    }
+}
+
+/// Why nothing came of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// The name is none.
+    Malformed,
+    /// The port is 0.
+    NoPort,
+    /// An onion address that is none.
+    BadOnion,
+    /// `.exit`, which programs may not choose.
+    ExitName,
+    /// An onion address, and onion services are not here.
+    OnionsNotHere,
+    /// A look-up of an onion address, which has no other.
+    OnionHasNoAddress,
+    /// What the port's flags do not let through.
+    TrafficOff,
+    /// `SafeSocks`, and an address that somebody else looked up.
+    Unsafe,
+    /// A port that carries passwords in the clear.
+    PlaintextPort,
+    /// An address of this machine or a local network.
+    Internal,
+    /// A reverse look-up of such an address.
+    InternalHasNoName,
+    /// The directory is not known yet.
+    NoDirectory,
+    /// No circuit for it within the time.
+    TimedOut,
+    /// It can be attached to none.
+    Unattachable,
+    /// The exit: MISC.
+    Misc,
+    /// The exit: RESOLVEFAILED.
+    ResolveFailed,
+    /// The exit: CONNECTREFUSED.
+    Refused,
+    /// The exit: EXITPOLICY.
+    ExitPolicy,
+    /// The exit: DESTROY, or the circuit is gone.
+    Destroyed,
+    /// The exit: DONE, before it was open.
+    Done,
+    /// The exit: TIMEOUT.
+    ExitTimedOut,
+    /// The exit: NOROUTE.
+    NoRoute,
+    /// The exit: HIBERNATING.
+    Hibernating,
+    /// The exit: INTERNAL.
+    ExitInternal,
+    /// The exit: RESOURCELIMIT.
+    ResourceLimit,
+    /// The exit: CONNRESET.
+    Reset,
+    /// The exit: TORPROTOCOL.
+    TorProtocol,
+    /// The exit: NOTDIRECTORY.
+    NotDirectory,
+}
+
+impl From<BadName> for Failure {
+    fn from(bad: BadName) -> Self {
+        match bad {
+            BadName::Malformed => Failure::Malformed,
+            BadName::BadOnion => Failure::BadOnion,
+            BadName::Exit => Failure::ExitName,
+        }
+    }
+}
