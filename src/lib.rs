@@ -43,6 +43,9 @@ pub mod internal {
     pub mod circuit {
         pub use crate::circuit::*;
     }
+    pub mod config {
+        pub use crate::config::*;
+    }
     pub mod crypto {
         pub use crate::crypto::*;
     }

@@ -1,6 +1,6 @@
 //! The fuzz bodies on stable: their corpora and past crashes, then mutants of both for a while.
 //!
-//! Knows no coverage, so it digs less deep than `fuzz/`, whose eleven mains call the same
+//! Knows no coverage, so it digs less deep than `fuzz/`, whose thirteen mains call the same
 //! functions. `CEPA_CORPUS_SECONDS` is how long each target is mutated (default 1), and
 //! `CEPA_CORPUS_SEED` which mutants come: the same seed gives the same ones in the same order.
 //! An input that makes a target panic is printed in hex, to be kept under `fuzz/crashes/`.
@@ -53,6 +53,8 @@ targets! {
     microdesc: cepa::internal::directory::microdesc::fuzz, MICRODESC_WORDS;
     consdiff: cepa::internal::directory::diff::fuzz, CONSDIFF_WORDS;
     tunnel: cepa::internal::circuit::far::fuzz_tunnel, TUNNEL_WORDS;
+    torrc: cepa::internal::config::torrc::fuzz_torrc, TORRC_WORDS;
+    socks: cepa::internal::proxy::socks::fuzz_socks, SOCKS_WORDS;
 }
 
 const CELL_WORDS: &[&[u8]] = &[&[0x80, 0, 0, 1], &[0; 4], &[0; 16], &[4, 4, 127, 0, 0, 1], &[1, 0xFD], &[1, 0xF2]];
@@ -113,6 +115,9 @@ const CONSENSUS_WORDS: &[&[u8]] = &[
 ];
 const MICRODESC_WORDS: &[&[u8]] =
     &[b"\n", b"\nonion-key\n", b"\n@last-listed ", b"\np ", b"\nfamily $", b"-65535,", b"="];
+const TORRC_WORDS: &[&[u8]] = &[b"\n", b"\\\n", b" \"", b"\"\n", b"#", b"\\x4", b"\\40", b"+", b"/", b"\r\n", b" "];
+const SOCKS_WORDS: &[&[u8]] =
+    &[&[5, 1, 0], &[5, 1, 2], &[4, 1, 0, 80], &[0, 0, 0, 1, 0], &[1, 0, 0], &[5, 0xF0, 0, 3], b"\x09<torS0X>0", &[0]];
 const CONSDIFF_WORDS: &[&[u8]] = &[b"\n", b"1", b"7", b",", b"$d\n", b"a\n", b"c\n", b"d\n", b"\n.\n", b"0a\nx\n.\n"];
 
 /// Replays what is kept of a target, mutates it for as long as asked, and says how much was done.
