@@ -4,6 +4,7 @@
 //! Not a place for helpers: a thing is here because two floors that may not know each
 //! other must agree on it. Called by everyone. Spec: tor-spec, "Preliminaries".
 
+pub mod address;
 pub mod codec;
 pub mod error;
 pub mod random;

@@ -8,10 +8,11 @@
 use super::hop::{HopNo, StreamAt};
 use super::send::Control;
 use super::{Answer, Awaited, Circuit, Ended, Error, Life, Output};
+use crate::base::address::is_internal;
 use crate::base::redact::Sensitive;
 use crate::base::time::Now;
 use crate::crypto::SendmeTag;
-use crate::stream::{self, Heard, is_internal};
+use crate::stream::{self, Heard};
 use crate::wire::batch::CellBatch;
 use crate::wire::cell::{BODY_LEN, Body, Command as CellCommand};
 use crate::wire::cell_msg::Destroy;

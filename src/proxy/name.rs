@@ -11,6 +11,7 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::base::address::is_internal;
 use crate::base::{Ed25519Id, text};
 use crate::crypto::kdf;
 
@@ -109,28 +110,6 @@ fn onion(letters: &str) -> Option<Host> {
     let digest = kdf::sha3_256(&[b".onion checksum", key, &[ONION_VERSION]]);
     let [first, second, ..] = digest;
     (tail == [first, second, ONION_VERSION]).then_some(Host::Onion(Ed25519Id(*key)))
-}
-
-/// Addresses of this machine, of local networks, and of nobody.
-pub fn is_internal(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_internal_v4(ip),
-        IpAddr::V6(ip) => {
-            let [first, ..] = ip.segments();
-            let is_low = ip.to_bits() >> 1 == 0;
-            let is_local = first & 0xFE00 == 0xFC00 || first & 0xFFC0 == 0xFE80 || first & 0xFFC0 == 0xFEC0;
-            is_low || is_local || ip.to_ipv4_mapped().is_some_and(is_internal_v4)
-        }
-    }
-}
-
-fn is_internal_v4(ip: Ipv4Addr) -> bool {
-    match ip.octets() {
-        [0 | 10 | 127, ..] | [169, 254, ..] | [192, 168, ..] => true,
-        [172, second, ..] => second & 0xF0 == 16,
-        [100, second, ..] => second & 0xC0 == 64,
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ pub mod verdict;
 pub mod xon;
 
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::IpAddr;
 use std::collections::VecDeque;
 
+use crate::base::address::is_internal;
 use crate::base::error::{Blame, Scope};
 use crate::base::redact::Sensitive;
 use crate::wire;
@@ -129,7 +130,7 @@ pub enum Heard<'a> {
     /// The stream is open: the address and its lifetime in seconds, if they were said.
     Connected(Option<(Sensitive<IpAddr>, u32)>),
     /// What was looked up is found, or not; the stream is over. It may hold addresses that
-    /// [`is_internal`].
+    /// `base::address::is_internal`.
     Resolved(Resolved<'a>),
     /// The far end ended the stream.
     Ended {
@@ -430,31 +431,6 @@ fn may_be_answered(ip: IpAddr, flags: BeginFlags) -> bool {
         IpAddr::V6(_) => flags.has(BeginFlags::IPV6_OK),
     };
     family_wanted && !is_internal(ip)
-}
-
-/// Whether an address is of this machine or of a private network, so that no exit can
-/// truly find it. C tor: `tor_addr_is_internal`.
-pub fn is_internal(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_internal_v4(ip),
-        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
-            Some(ip) => is_internal_v4(ip),
-            None => is_internal_v6(ip),
-        },
-    }
-}
-
-fn is_internal_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, ..] = ip.octets();
-    let is_shared = a == 100 && (64..128).contains(&b);
-    a == 0 || ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared
-}
-
-fn is_internal_v6(ip: Ipv6Addr) -> bool {
-    let [first, ..] = ip.segments();
-    // fec0/10, site-local, is deprecated and still nobody's on the Internet.
-    let is_site_local = first & 0xFFC0 == 0xFEC0;
-    ip.is_unique_local() || ip.is_unicast_link_local() || is_site_local || ip.is_unspecified() || ip.is_loopback()
 }
 
 #[cfg(test)]
