@@ -323,6 +323,8 @@ struct Circuit {
     messages: usize,
     /// The hop that sent data last.
     served: usize,
+    /// Exits may find addresses of private networks.
+    allows_internal: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -384,6 +386,7 @@ impl Circuit {
             control: VecDeque::new(),
             messages: 0,
             served: 0,
+            allows_internal: false,
             outputs: VecDeque::new(),
         }
     }

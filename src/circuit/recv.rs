@@ -136,7 +136,7 @@ impl Circuit {
         let output = match heard {
             Heard::Nothing | Heard::Data => return Ok(()),
             Heard::Connected(address) => Output::Connected { stream, address },
-            Heard::Resolved(resolved) => found(stream, &resolved),
+            Heard::Resolved(resolved) => found(stream, &resolved, self.allows_internal),
             Heard::Ended { end, was_open, unanswered } => {
                 Output::Ended { stream, why: Ended::ByFarEnd { end, was_open }, unanswered }
             }
@@ -159,12 +159,12 @@ impl Circuit {
 
 /// What was found, without what no exit can mean; if nothing else was, the answer is
 /// refused.
-fn found(stream: StreamAt, resolved: &Resolved<'_>) -> Output {
+fn found(stream: StreamAt, resolved: &Resolved<'_>, allows_internal: bool) -> Output {
     let mut answers = Vec::new();
     let mut refused = false;
     for (answer, ttl) in resolved.iter() {
         match answer {
-            relay_msg::Answer::Address(ip) if is_internal(*ip.uncover()) => refused = true,
+            relay_msg::Answer::Address(ip) if !allows_internal && is_internal(*ip.uncover()) => refused = true,
             relay_msg::Answer::Address(ip) => answers.push((Answer::Address(ip), ttl)),
             relay_msg::Answer::Hostname(name) => {
                 answers.push((Answer::Hostname(Sensitive::new(name.uncover().to_vec())), ttl));

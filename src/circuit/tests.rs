@@ -681,6 +681,20 @@ fn a_private_address_ends_the_stream_alone() {
 }
 
 #[test]
+fn a_network_of_tests_may_answer_with_private_addresses() {
+    let mut pair = Pair::new(&TOR1);
+    pair.tunnel.allow_internal_answers();
+    let at = pair.tunnel.begin(HopNo(2), "example.com", 443, BeginFlags::default(), true, &mut pair.entropy).unwrap();
+    pair.pull_all();
+    pair.say(2, Command::CONNECTED, Some(at.id), &[127, 0, 0, 1, 0, 0, 0, 60]);
+    assert!(matches!(pair.outputs.pop(), Some(Output::Connected { .. })));
+    let at = pair.tunnel.resolve(HopNo(2), "a.example", &mut pair.entropy).unwrap();
+    pair.pull_all();
+    pair.say(2, Command::RESOLVED, Some(at.id), &[4, 4, 10, 0, 0, 1, 0, 0, 0, 60]);
+    assert!(matches!(pair.outputs.pop(), Some(Output::Resolved { answers, .. }) if answers.len() == 1));
+}
+
+#[test]
 fn what_is_resolved_is_told_without_private_addresses() {
     let mut pair = Pair::new(&TOR1);
     let mut ask = |body: &[u8]| {

@@ -187,6 +187,8 @@ struct Wanted {
     flags: Option<BeginFlags>,
     /// Whether data goes out before CONNECTED.
     is_optimistic: bool,
+    /// Whether an exit may say that it found an address of a private network.
+    allows_internal: bool,
 }
 
 /// One stream that is not over.
@@ -210,12 +212,22 @@ pub struct Stream {
 impl Stream {
     /// One for which BEGIN goes out with these flags.
     pub fn begin(flags: BeginFlags, is_optimistic: bool) -> Stream {
-        Stream::new(State::Opening(Wanted { flags: Some(flags), is_optimistic }))
+        Stream::new(State::Opening(Wanted { flags: Some(flags), is_optimistic, allows_internal: false }))
+    }
+
+    /// The same, and its exit may find addresses of private networks. C tor:
+    /// `ClientDNSRejectInternalAddresses 0`, for networks of tests.
+    #[must_use]
+    pub fn allowing_internal(mut self) -> Stream {
+        if let State::Opening(wanted) = &mut self.state {
+            wanted.allows_internal = true;
+        }
+        self
     }
 
     /// One for which BEGIN_DIR goes out. C tor and Arti: its data never waits.
     pub fn begin_dir() -> Stream {
-        Stream::new(State::Opening(Wanted { flags: None, is_optimistic: true }))
+        Stream::new(State::Opening(Wanted { flags: None, is_optimistic: true, allows_internal: false }))
     }
 
     /// One for which RESOLVE goes out.
@@ -294,7 +306,7 @@ impl Stream {
         let Connected { address } = Connected::parse(body)?;
         let address = address.filter(|_| wanted.flags.is_some());
         if let (Some((ip, _)), Some(flags)) = (address, wanted.flags)
-            && !may_be_answered(*ip.uncover(), flags)
+            && !may_be_answered(*ip.uncover(), flags, wanted.allows_internal)
         {
             let unanswered = self.take_unanswered();
             // To the far end it is open, and data may be under way.
@@ -425,12 +437,12 @@ impl Stream {
 }
 
 /// Whether `ip` can be what an exit connected to when it was asked with `flags`.
-fn may_be_answered(ip: IpAddr, flags: BeginFlags) -> bool {
+fn may_be_answered(ip: IpAddr, flags: BeginFlags, allows_internal: bool) -> bool {
     let family_wanted = match ip {
         IpAddr::V4(_) => !flags.has(BeginFlags::IPV4_NOT_OK),
         IpAddr::V6(_) => flags.has(BeginFlags::IPV6_OK),
     };
-    family_wanted && !is_internal(ip)
+    family_wanted && (allows_internal || !is_internal(ip))
 }
 
 #[cfg(test)]
