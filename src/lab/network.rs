@@ -96,6 +96,8 @@ pub struct Network {
     by_address: BTreeMap<SocketAddr, usize>,
     wires: Vec<Wire>,
     inboxes: Vec<VecDeque<Arrival>>,
+    /// What scripts wrote to connections that have not reached their relays.
+    early: BTreeMap<usize, Vec<Vec<u8>>>,
     events: BTreeMap<(Tick, u64), Event>,
     next_event: u64,
     digest: [u8; 32],
@@ -114,8 +116,9 @@ struct Node {
 /// One connection.
 struct Wire {
     ends: [Party; 2],
-    weather: Weather,
     is_open: bool,
+    /// What a script wrote before it heard that the connection is there; `None` once it has.
+    early: Option<Vec<Vec<u8>>>,
     /// For each direction: when the sender may write again, and when the last bytes arrive.
     busy_until: [Tick; 2],
     last_arrival: [Tick; 2],
@@ -174,6 +177,7 @@ impl Network {
             by_address: BTreeMap::new(),
             wires: Vec::new(),
             inboxes: Vec::new(),
+            early: BTreeMap::new(),
             events: BTreeMap::new(),
             next_event: 0,
             digest: [0; 32],
@@ -238,12 +242,12 @@ impl Network {
         &self.relays[relay.0].relay
     }
 
-    /// How bytes travel to and from a place, on connections made from now on.
+    /// How bytes travel to and from a place, from now on.
     pub fn set_weather(&mut self, place: impl Into<Place>, weather: Weather) {
         self.sky.set_over(place.into(), weather);
     }
 
-    /// How they travel between these two, whatever the weather at each of them.
+    /// How they travel between these two from now on, whatever the weather at each of them.
     pub fn set_weather_between(&mut self, a: impl Into<Place>, b: impl Into<Place>, weather: Weather) {
         self.sky.set_between(a.into(), b.into(), weather);
     }
@@ -251,37 +255,33 @@ impl Network {
     /// The connections between two places break, and new ones can be made.
     pub fn lose(&mut self, a: impl Into<Place>, b: impl Into<Place>) {
         let (a, b) = (a.into(), b.into());
-        let is_between = |wire: &Wire| {
-            let ends = wire.ends.map(Party::place);
-            wire.is_open && (ends == [a, b] || ends == [b, a])
-        };
-        let lost: Vec<_> = (0..self.wires.len()).filter(|wire| is_between(&self.wires[*wire])).collect();
-        lost.into_iter().for_each(|wire| self.break_wire(wire));
+        self.break_wires(|ends| ends == [a, b] || ends == [b, a]);
     }
 
     /// From now on nothing passes between these places and all others, and nobody is told:
     /// what is written waits, what is dialled is not answered. What is on its way arrives.
     pub fn part(&mut self, places: &[Place]) {
-        self.join();
         self.sky.part(places);
+        // Between some of those who were parted before there may be nothing now.
+        for held in core::mem::take(&mut self.held) {
+            match held.bytes {
+                _ if self.is_parted(held.wire) => self.held.push(held),
+                Some(bytes) => self.carry(held.wire, held.from, bytes),
+                None => self.announce_end(held.wire, held.from),
+            }
+        }
     }
 
     /// Everybody reaches everybody again; what waited goes on its way.
     pub fn join(&mut self) {
-        self.sky.part(&[]);
-        for Held { wire, from, bytes } in core::mem::take(&mut self.held) {
-            match bytes {
-                Some(bytes) => self.carry(wire, from, bytes),
-                None => self.announce_end(wire, from),
-            }
-        }
+        self.part(&[]);
     }
 
     /// Cuts a relay off: its connections end, and none can be made.
     pub fn cut(&mut self, relay: RelayNo) {
         self.relays[relay.0].is_cut = true;
-        let wires: Vec<_> = self.relays[relay.0].wires.values().map(|(wire, _)| *wire).collect();
-        wires.into_iter().for_each(|wire| self.break_wire(wire));
+        let place = Place::Relay(relay);
+        self.break_wires(|ends| ends.contains(&place));
     }
 
     /// Joins a relay that was cut off again.
@@ -312,12 +312,31 @@ impl Network {
         NearId(near)
     }
 
-    /// A script writes.
+    /// A script writes; what it writes before the connection is there goes out then.
     pub fn send(&mut self, near: NearId, bytes: Vec<u8>) {
-        let wire = self.wires.iter().position(|wire| wire.ends[0] == Party::Near(near.0));
-        if let Some(wire) = wire {
-            self.carry(wire, 0, bytes);
+        match self.wire_of(near) {
+            Some(wire) => match &mut self.wires[wire].early {
+                Some(early) => early.push(bytes),
+                None => self.carry(wire, 0, bytes),
+            },
+            None => self.early.entry(near.0).or_default().push(bytes),
         }
+    }
+
+    /// A script closes its connection.
+    pub fn hang_up(&mut self, near: NearId) {
+        if let Some(wire) = self.wire_of(near) {
+            self.close(wire, 0);
+        }
+    }
+
+    fn wire_of(&self, near: NearId) -> Option<usize> {
+        self.wires.iter().position(|wire| wire.ends[0] == Party::Near(near.0))
+    }
+
+    /// The seed that all is drawn from.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The next thing that arrived for a script.
@@ -395,6 +414,10 @@ impl Network {
     /// Lets a relay write to a link until the wire is busy.
     fn write(&mut self, number: usize, link: LinkId) {
         let Some((wire, end)) = self.relays[number].wires.get(&link).copied() else { return };
+        if self.is_parted(wire) {
+            // It is as if the other side did not read.
+            return;
+        }
         while self.wires[wire].busy_until[end] <= self.now.tick {
             let now = self.now;
             let Some(bytes) = self.relays[number].relay.take_transmit(link, now) else { return };
@@ -407,7 +430,7 @@ impl Network {
         if self.is_parted(wire) {
             return self.held.push(Held { wire, from, bytes: Some(bytes) });
         }
-        let weather = self.wires[wire].weather;
+        let weather = self.weather_on(wire);
         let jitter = self.draw(weather.jitter);
         let Wire { is_open, busy_until, last_arrival, .. } = &mut self.wires[wire];
         if !*is_open {
@@ -441,6 +464,11 @@ impl Network {
             Some(number) => self.sky.path(from.place(), Place::Relay(RelayNo(*number))),
             None => Weather::default(),
         }
+    }
+
+    fn weather_on(&self, wire: usize) -> Weather {
+        let [a, b] = self.wires[wire].ends.map(Party::place);
+        self.sky.path(a, b)
     }
 
     fn is_parted(&self, wire: usize) -> bool {
@@ -482,11 +510,15 @@ impl Network {
             Party::Near(near) => near_address(near),
         };
         let link = self.relays[number].relay.handle_accepted(peer, self.now);
+        let early = match from {
+            Party::Near(near) => self.early.remove(&near).unwrap_or_default(),
+            Party::Relay(..) => Vec::new(),
+        };
         let wire = self.wires.len();
         self.wires.push(Wire {
             ends: [from, Party::Relay(number, link)],
-            weather: self.path(from, to),
             is_open: true,
+            early: Some(early),
             busy_until: [self.now.tick; 2],
             last_arrival: [self.now.tick; 2],
         });
@@ -495,10 +527,13 @@ impl Network {
     }
 
     fn on_opened(&mut self, wire: usize) {
-        let [Party::Relay(number, link), Party::Relay(far, _)] = self.wires[wire].ends else { return };
         if !self.wires[wire].is_open {
             return;
         }
+        for bytes in self.wires[wire].early.take().into_iter().flatten() {
+            self.carry(wire, 0, bytes);
+        }
+        let [Party::Relay(number, link), Party::Relay(far, _)] = self.wires[wire].ends else { return };
         let RelayFacts { address, leaf, .. } = self.relays[far].facts;
         let now = self.now;
         self.relays[number].wires.insert(link, (wire, 0));
@@ -551,8 +586,15 @@ impl Network {
     }
 
     fn announce_end(&mut self, wire: usize, end: End) {
-        let arrival = self.wires[wire].last_arrival[end].max(self.now.tick + self.wires[wire].weather.latency);
+        let arrival = self.wires[wire].last_arrival[end].max(self.now.tick + self.weather_on(wire).latency);
         self.schedule(arrival, Event::Closed { wire, end: 1 - end });
+    }
+
+    /// Those whose two ends are such break.
+    fn break_wires(&mut self, is_such: impl Fn([Place; 2]) -> bool) {
+        let chosen = |wire: &Wire| wire.is_open && is_such(wire.ends.map(Party::place));
+        let broken: Vec<_> = (0..self.wires.len()).filter(|wire| chosen(&self.wires[*wire])).collect();
+        broken.into_iter().for_each(|wire| self.break_wire(wire));
     }
 
     /// The connection breaks: both ends hear of it, bytes on their way are lost.

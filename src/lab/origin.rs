@@ -2,7 +2,7 @@
 //!
 //! A server is named by a host name under `.lab`, so that any client can ask for any habit
 //! without configuration: `echo.lab`, `source-1048576.lab`, `refuse.lab`. Not sockets
-//! (`outside`). Called by `relay/stream.rs` for every stream, and by the tests.
+//! (`loopback.rs`). Called by `relay/stream.rs` for every stream, and by the tests.
 //! Spec: none; what an exit answers for each habit is tor-spec, "Opening streams".
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -42,7 +42,7 @@ pub enum Habit {
     SlowReader,
     /// A source of so many bytes that writes slowly.
     SlowWriter(u64),
-    /// Closes its half at once, and goes on reading.
+    /// Closes its half at once; with that an exit ends the stream, Tor has no half of one.
     HalfClose,
     /// Resets after so many bytes.
     Reset(u64),

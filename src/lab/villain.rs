@@ -19,6 +19,9 @@ const FLOOD: usize = 200;
 const EVERY: u32 = 10;
 /// DATA cells before a stream stalls; ours.
 pub const STALL_AFTER: u32 = 10;
+/// By how many cells of a circuit a villain overruns its window before it keeps to it, lest
+/// it write without end where nothing slows it; ours, thrice a window.
+pub const OVERRUN_CELLS: u32 = 3000;
 /// What trickles, and how often; ours.
 const DROP_LEN: usize = 4;
 const DROP_PAUSE: Duration = Duration::from_secs(2);
@@ -246,14 +249,16 @@ impl Mangler {
         }
         self.unfinished.extend(bytes);
         let mut out = Vec::new();
-        while let Ok(Some(header)) = cell::peek(self.era, &self.unfinished) {
+        while !self.is_silent
+            && let Ok(Some(header)) = cell::peek(self.era, &self.unfinished)
+        {
             let cell: Vec<u8> = self.unfinished.drain(..header.cell_len()).collect();
             if self.era == Era::Versions {
                 self.era = Era::Wide;
             }
             self.cell(header.command, cell, &mut out);
         }
-        if self.is_silent { Vec::new() } else { out }
+        out
     }
 
     fn cell(&mut self, command: CellCommand, cell: Vec<u8>, out: &mut Vec<u8>) {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use cepa::internal::wire::cell_msg::HandshakeType;
+use cepa::internal::wire::cell_msg::{DestroyReason, HandshakeType};
 use cepa::internal::wire::extend::Target;
 use cepa::internal::wire::relay::Command;
-use cepa::lab::network::{Network, Role};
+use cepa::lab::network::{Network, Role, Weather};
 
 use super::near::{ASK_CGO, ASK_NOTHING, Event, Near, target};
 use super::{seed, three_relays};
@@ -43,7 +43,7 @@ fn cgo_serves_where_it_is_offered_and_not_elsewhere() {
     let mut near = Near::dial(&mut network, guard);
     near.create_ntor(guard);
     let event = near.try_extend(&target(&facts), HandshakeType::NTOR_V3, &[0; 160]);
-    assert!(matches!(event, Event::Message { command: Command::TRUNCATED, .. }), "{event:?}");
+    assert_eq!(event, Event::Destroyed(DestroyReason::DESTROYED));
 }
 
 #[test]
@@ -85,9 +85,8 @@ fn a_relay_that_is_cut_off_takes_its_circuits_along() {
     near.extend_ntor(middle);
     near.extend_ntor(exit);
     near.network.cut(exit);
-    // The middle destroys its part; it is the guard that tells the client.
-    let event = near.next_event();
-    assert!(matches!(event, Event::Message { command: Command::TRUNCATED, hop: 0, .. }), "{event:?}");
+    // C tor: each relay passes DESTROY on, and not why.
+    assert_eq!(near.next_event(), Event::Destroyed(DestroyReason::DESTROYED));
     near.network.cut(guard);
     assert_eq!(near.next_event(), Event::LinkGone);
 }
@@ -111,4 +110,48 @@ fn a_silent_network_stands_still() {
     let mut near = Near::dial(&mut network, guard);
     near.create_ntor(guard);
     assert_eq!(near.event_within(Duration::from_secs(3600)), None);
+}
+
+/// The link that the first EXTEND2 asked for comes up when nobody wants it any more.
+#[test]
+fn a_circuit_that_was_truncated_while_it_grew_can_grow_elsewhere() {
+    let (mut network, [guard, middle, exit]) = three_relays(seed());
+    let slow = Weather { latency: Duration::from_secs(5), ..Weather::default() };
+    network.set_weather_between(guard, middle, slow);
+    let facts = *network.facts(middle);
+    let mut near = Near::dial(&mut network, guard);
+    near.create_ntor(guard);
+    near.extend_unheard(&target(&facts), HandshakeType::NTOR, &[0; 84]);
+    near.send(Command::TRUNCATE, None, &[0]);
+    assert!(matches!(near.next_event(), Event::Message { command: Command::TRUNCATED, hop: 0, .. }));
+    near.extend_ntor(exit);
+    let stream = near.begin("echo.lab");
+    assert_eq!(near.event_within(Duration::from_secs(60)), None);
+    near.send(Command::DATA, Some(stream), b"still there");
+    assert!(matches!(near.next_event(), Event::Message { command: Command::DATA, .. }));
+}
+
+/// More than a link holds at once waits its turn, and nothing of it is lost.
+#[test]
+fn honest_relays_lose_no_cells_however_slow_their_links() {
+    let (mut network, [guard, middle, exit]) = three_relays(seed());
+    let slow = Weather { bandwidth: Some(100_000), ..Weather::default() };
+    network.set_weather_between(guard, middle, slow);
+    for client in 0..4 {
+        let mut near = Near::dial(&mut network, guard);
+        near.create_ntor(guard);
+        near.extend_ntor(middle);
+        near.extend_ntor(exit);
+        near.begin_unheard("source-400000.lab", 80);
+        near.begin_unheard("source-400000.lab", 80);
+        let mut data = 0;
+        // The last one waits for all that the others have set going.
+        while client == 3
+            && let Some(event) = near.event_within(Duration::from_secs(120))
+        {
+            let Event::Message { hop: 2, command, .. } = event else { panic!("{event:?} after {data} cells") };
+            data += u32::from(command == Command::DATA);
+        }
+        assert!(client < 3 || data == 1000, "{data}");
+    }
 }

@@ -79,7 +79,6 @@ impl Driver {
         let wanted = RelayIds { rsa: Some(facts.rsa), ed25519: Some(facts.ed25519) };
         let tunnel = Tunnel::build(path(network, relays), network.now().tick + BUILD_WITHIN).unwrap();
         let link = Link::initiate(wanted, facts.leaf, facts.address.ip(), Timing::default(), network.now());
-        network.run_until(Duration::from_millis(50), |_| false);
         let mut driver = Driver {
             id,
             link,

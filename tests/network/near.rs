@@ -64,7 +64,7 @@ impl<'n> Near<'n> {
     /// Connects to a relay, and begins the link handshake.
     pub fn connect(network: &'n mut Network, relay: RelayNo) -> Near<'n> {
         let facts = *network.facts(relay);
-        let id = network.connect(facts.address);
+        let (id, seed) = (network.connect(facts.address), network.seed());
         let wanted = RelayIds { rsa: Some(facts.rsa), ed25519: Some(facts.ed25519) };
         let link = Link::initiate(wanted, facts.leaf, facts.address.ip(), Timing::default(), network.now());
         let mut near = Near {
@@ -73,7 +73,7 @@ impl<'n> Near<'n> {
             link,
             circ_id: None,
             hops: Vec::new(),
-            entropy: SeededEntropy::new(7, "near"),
+            entropy: SeededEntropy::new(seed, &format!("{id:?}")),
             events: VecDeque::new(),
             cells: VecDeque::new(),
             data: Acknowledgements::default(),
@@ -81,8 +81,6 @@ impl<'n> Near<'n> {
             established: false,
             link_error: None,
         };
-        // The connection must be there before anything can be written to it.
-        near.network.run_until(Duration::from_millis(50), |_| false);
         near.flush();
         near
     }
@@ -111,13 +109,19 @@ impl<'n> Near<'n> {
 
     /// Opens the first hop by CREATE_FAST.
     pub fn create_fast(&mut self) {
+        assert!(self.try_create_fast(), "CREATED_FAST proves nothing");
+    }
+
+    /// The same; false if the answer proves nothing.
+    pub fn try_create_fast(&mut self) -> bool {
         let (client, x) = fast::Client::start(&mut self.entropy);
         let mut body = [0; BODY_LEN];
         CreateFast { x }.encode(&mut Writer::new(&mut body)).unwrap();
         let answer = self.create(CellCommand::CREATE_FAST, &body, CellCommand::CREATED_FAST);
         let CreatedFast { y, key_hash } = CreatedFast::parse(&answer).unwrap();
-        let keys = client.finish(&[y, key_hash].concat().try_into().unwrap()).unwrap();
+        let Ok(keys) = client.finish(&[y, key_hash].concat().try_into().unwrap()) else { return false };
         self.hops.push((ClientLayer::new(Cipher::Tor1, keys).unwrap().0, Format::V0));
+        true
     }
 
     /// Opens the first hop by ntor.
@@ -152,18 +156,30 @@ impl<'n> Near<'n> {
 
     /// Sends EXTEND2 and waits for what comes, which need not be EXTENDED2.
     pub fn try_extend(&mut self, target: &Target, handshake_type: HandshakeType, onionskin: &[u8]) -> Event {
+        self.extend_unheard(target, handshake_type, onionskin);
+        self.next_event()
+    }
+
+    /// Sends EXTEND2, and does not wait.
+    pub fn extend_unheard(&mut self, target: &Target, handshake_type: HandshakeType, onionskin: &[u8]) {
         let mut body = [0; 490];
         let mut writer = Writer::new(&mut body);
         Extend2::encode_to(target, &Create2 { handshake_type, data: onionskin }, &mut writer).unwrap();
         let length = writer.written();
         let last = self.hops.len() - 1;
         self.send_as(CellCommand::RELAY_EARLY, last, Command::EXTEND2, None, &body[..length]);
-        self.next_event()
     }
 
-    /// The hops after the first so many are gone.
-    pub fn keep_hops(&mut self, count: usize) {
-        self.hops.truncate(count);
+    /// Closes the connection.
+    pub fn hang_up(&mut self) {
+        self.network.hang_up(self.id);
+    }
+
+    /// The circuit is gone; another one may be made.
+    pub fn forget_circuit(&mut self) {
+        self.circ_id = None;
+        self.hops.clear();
+        self.data = Acknowledgements::default();
     }
 
     fn extend(&mut self, facts: &RelayFacts, handshake_type: HandshakeType, onionskin: &[u8]) -> Vec<u8> {

@@ -51,7 +51,7 @@ fn a_mebibyte_comes_over_three_hops_faster_than_real_time() {
 fn the_same_seed_replays_byte_for_byte() {
     let seed = seed();
     assert_eq!(fetch(seed), fetch(seed));
-    assert_ne!(fetch(seed).0, fetch(seed + 1).0);
+    assert_ne!(fetch(seed).0, fetch(seed.wrapping_add(1)).0);
 }
 
 #[test]
@@ -241,4 +241,22 @@ fn names_resolve_or_fail_as_asked() {
         };
         assert_eq!(said, wanted);
     }
+}
+
+#[test]
+fn a_relay_that_is_no_exit_looks_nothing_up_and_a_second_begin_is_dropped() {
+    let (mut network, [guard, middle, exit]) = three_relays(seed());
+    let mut near = Near::dial(&mut network, guard);
+    near.create_ntor(guard);
+    near.extend_ntor(middle);
+    let stream = near.new_stream();
+    near.send(Command::RESOLVE, Some(stream), b"echo.lab\0");
+    let event = near.next_event();
+    assert!(matches!(&event, Event::Message { command: Command::RESOLVED, body, .. } if body[0] == 0xF1), "{event:?}");
+    near.extend_ntor(exit);
+    let stream = near.begin("echo.lab");
+    near.send(Command::BEGIN, Some(stream), b"sink.lab:80\0");
+    near.send(Command::DATA, Some(stream), b"echo");
+    let event = near.next_event();
+    assert!(matches!(event, Event::Message { command: Command::DATA, .. }), "{event:?}");
 }

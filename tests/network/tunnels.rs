@@ -271,7 +271,7 @@ fn closing_a_tunnel_frees_every_relay() {
 
 #[test]
 fn a_relay_that_is_cut_off_ends_the_tunnel_with_a_name() {
-    for (cut, error) in [(2, Error::Truncated(DestroyReason::CHANNEL_CLOSED)), (0, Error::LinkClosed)] {
+    for (cut, error) in [(2, Error::Destroyed(DestroyReason::DESTROYED)), (0, Error::LinkClosed)] {
         let (mut network, relays) = three_relays(seed());
         let mut driver = tunnel(&mut network, relays, 1);
         let at = open(&mut driver, &mut network, "slow-writer-100000.lab");
@@ -289,7 +289,7 @@ fn a_relay_that_cannot_be_reached_ends_the_building() {
     network.cut(relays[1]);
     let mut driver = Driver::dial(&mut network, &asks(relays, [Ask::Ntor; 3]), 1);
     let error = driver.closed(&mut network);
-    assert!(matches!(error, Error::Destroyed(_) | Error::Truncated(_)), "{error:?}");
+    assert!(matches!(error, Error::Destroyed(_)), "{error:?}");
     assert!(matches!(driver.events.pop_back(), Some(Output::Closed { hops: 1, .. })));
 }
 

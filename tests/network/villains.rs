@@ -41,9 +41,7 @@ fn show(villain: Villain, seed: u64) {
         V::NoCommonVersion => fails(villain, seed, Error::NoCommonVersion),
         V::PaddingInHandshake => fails(villain, seed, Error::OutOfTurn(CellCommand::PADDING)),
         V::EndlessVpadding => fails(villain, seed, Error::HandshakeTooLong),
-        V::StallBeforeVersions | V::StallBeforeCerts | V::StallBeforeNetinfo => {
-            fails(villain, seed, Error::HandshakeTooSlow);
-        }
+        V::StallBeforeVersions | V::StallBeforeCerts | V::StallBeforeNetinfo => stalls(villain, seed),
         V::UnknownCircuit => fails(villain, seed, Error::UnknownCircuit),
         V::CreateToClient => fails(villain, seed, Error::CreateFromRelay),
         V::PaddingNegotiateToClient => fails(villain, seed, Error::PaddingNegotiateFromRelay),
@@ -69,9 +67,12 @@ fn show(villain: Villain, seed: u64) {
             near.create_ntor(relays[0]);
             assert_eq!(near.next_event(), Event::Destroyed(DestroyReason::NONE));
         }
-        V::DropsCells | V::ReplaysCells | V::TagsCells => noise_comes(villain, 0, seed),
+        V::DropsCells | V::ReplaysCells | V::TagsCells => cells_come_otherwise(villain, seed),
         V::WrongDigest => noise_comes(villain, 2, seed),
-        V::BadCreatedAuth => bad_auth(villain, seed),
+        V::BadCreatedAuth => {
+            bad_auth(villain, seed);
+            bad_fast_auth(villain, seed);
+        }
         V::CreatedTooLong => {
             let (mut network, relays) = network(villain, 0, seed);
             let facts = *network.facts(relays[0]);
@@ -96,6 +97,63 @@ fn network(villain: Villain, number: usize, seed: u64) -> (Network, [RelayNo; 3]
 fn fails(villain: Villain, seed: u64, error: Error) {
     let (mut network, relays) = network(villain, 0, seed);
     assert_eq!(Near::connect(&mut network, relays[0]).link_failure(), error, "{villain:?}");
+}
+
+/// Each of them falls silent later than the one before: what it has said shows in the bytes.
+fn stalls(villain: Villain, seed: u64) {
+    let (mut network, relays) = network(villain, 0, seed);
+    let mut near = Near::connect(&mut network, relays[0]);
+    assert_eq!(near.link_failure(), Error::HandshakeTooSlow, "{villain:?}");
+    // VERSIONS is of at most 13 bytes each way; CERTS is of more than 600.
+    let expected = match villain {
+        Villain::StallBeforeVersions => 0..14,
+        Villain::StallBeforeCerts => 14..60,
+        _ => 600..2000,
+    };
+    assert!(expected.contains(&near.network.carried()), "{villain:?}: {}", near.network.carried());
+}
+
+/// Of forty relay cells every tenth is missing, there twice, or there and no good; what comes
+/// behind it is noise in each case.
+fn cells_come_otherwise(villain: Villain, seed: u64) {
+    let (mut network, relays) = network(villain, 0, seed);
+    let mut near = circuit(&mut network, relays);
+    // CONNECTED, 37 DATA and END; two EXTENDED2 came before.
+    near.begin_unheard("source-18000.lab", 80);
+    let (mut good, mut noise) = (0, 0);
+    while let Some(event) = near.event_within(Duration::from_secs(20)) {
+        match event {
+            Event::Noise => noise += 1,
+            Event::Message { .. } => good += 1,
+            other => panic!("{villain:?}: {other:?}"),
+        }
+    }
+    let expected = match villain {
+        Villain::DropsCells => (7, 28),
+        Villain::ReplaysCells => (8, 35),
+        _ => (7, 32),
+    };
+    assert_eq!((good, noise), expected, "{villain:?}");
+}
+
+/// CREATED_FAST without the proof that both have the same keys.
+fn bad_fast_auth(villain: Villain, seed: u64) {
+    let (mut network, relays) = network(villain, 0, seed);
+    let mut near = Near::dial(&mut network, relays[0]);
+    assert!(!near.try_create_fast());
+}
+
+/// It is bounded, or a test would hold all that a source has.
+#[test]
+fn a_villain_that_overruns_windows_stops_in_the_end() {
+    let (mut network, relays) = network(Villain::WindowOverrun, 2, seed());
+    let mut near = circuit(&mut network, relays);
+    near.begin_unheard("source-2000000000.lab", 80);
+    let mut data = 0;
+    while near.event_within(Duration::from_secs(20)).is_some() {
+        data += 1;
+    }
+    assert!((1001..=4001).contains(&data), "{data}");
 }
 
 /// A circuit on which a cell comes that no hop recognizes.

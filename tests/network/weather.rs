@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use cepa::internal::wire::cell_msg::{DestroyReason, HandshakeType};
 use cepa::internal::wire::relay::Command;
 use cepa::lab::network::{Arrival, Place, RelayNo, Weather};
 
-use super::near::{Event, Near};
+use super::near::{Event, Near, target};
 use super::{seed, three_relays};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -38,12 +39,9 @@ fn a_lost_link_ends_what_ran_over_it_and_a_new_one_can_be_made() {
     let mut near = Near::dial(&mut network, guard);
     circuit(&mut near, relays);
     near.network.lose(middle, exit);
-    // The middle destroys its part; it is the guard that tells the client.
-    let event = near.next_event();
-    assert!(matches!(event, Event::Message { command: Command::TRUNCATED, hop: 0, .. }), "{event:?}");
-    near.keep_hops(1);
-    near.extend_ntor(middle);
-    near.extend_ntor(exit);
+    assert_eq!(near.next_event(), Event::Destroyed(DestroyReason::DESTROYED));
+    near.forget_circuit();
+    circuit(&mut near, relays);
     near.begin("echo.lab");
     near.network.lose(guard, Place::Scripts);
     assert_eq!(near.next_event(), Event::LinkGone);
@@ -83,4 +81,69 @@ fn a_dial_across_a_partition_is_answered_when_joined_or_given_up() {
     network.join();
     assert!(!network.run_until(Duration::from_secs(30), |network| network.receive(near).is_some()));
     assert_eq!(network.relay(guard).link_count(), 1);
+}
+
+#[test]
+fn a_guard_far_away_is_reached() {
+    let (mut network, relays @ [guard, ..]) = three_relays(seed());
+    network.set_weather(guard, Weather { latency: Duration::from_secs(1), ..Weather::default() });
+    let mut near = Near::dial(&mut network, guard);
+    circuit(&mut near, relays);
+    near.begin("echo.lab");
+}
+
+#[test]
+fn weather_changes_for_those_who_are_connected() {
+    let (mut network, relays @ [guard, middle, exit]) = three_relays(seed());
+    let mut near = Near::dial(&mut network, guard);
+    circuit(&mut near, relays);
+    let slow = Weather { latency: Duration::from_secs(10), ..Weather::default() };
+    near.network.set_weather_between(middle, exit, slow);
+    let begun = near.network.now().tick;
+    near.begin("echo.lab");
+    assert!(near.network.now().tick.since(begun) >= Duration::from_secs(20));
+}
+
+/// A connection that reached its relay, and of which the other side has not heard.
+#[test]
+fn who_is_cut_off_while_it_dials_is_cut_off() {
+    let (mut network, [guard, middle, _]) = three_relays(seed());
+    let slow = Weather { latency: Duration::from_secs(5), ..Weather::default() };
+    network.set_weather_between(guard, middle, slow);
+    let facts = *network.facts(middle);
+    let mut near = Near::dial(&mut network, guard);
+    near.create_ntor(guard);
+    near.extend_unheard(&target(&facts), HandshakeType::NTOR, &[0; 84]);
+    near.event_within(Duration::from_secs(7));
+    assert_eq!(near.network.relay(middle).link_count(), 1);
+    near.network.cut(guard);
+    let before = near.network.carried();
+    near.network.run_until(HOUR, |_| false);
+    assert_eq!((near.network.relay(middle).link_count(), near.network.carried()), (0, before));
+}
+
+#[test]
+fn another_partition_lets_only_those_through_who_are_not_parted_by_it() {
+    let (mut network, relays @ [guard, _, exit]) = three_relays(seed());
+    let mut near = Near::dial(&mut network, guard);
+    circuit(&mut near, relays);
+    near.network.part(&[Place::Scripts]);
+    near.begin_unheard("source-1000.lab", 80);
+    let before = near.network.carried();
+    near.network.part(&[Place::Scripts, exit.into()]);
+    // Not for longer, or relays pad their links.
+    let soon = Duration::from_millis(500);
+    assert_eq!((near.event_within(soon), near.network.carried()), (None, before));
+    near.network.join();
+    assert!(matches!(near.next_event(), Event::Message { command: Command::CONNECTED, .. }));
+}
+
+#[test]
+fn a_script_can_hang_up() {
+    let (mut network, relays @ [guard, _, exit]) = three_relays(seed());
+    let mut near = Near::dial(&mut network, guard);
+    circuit(&mut near, relays);
+    near.hang_up();
+    near.network.run_until(HOUR, |_| false);
+    assert_eq!((near.network.relay(guard).link_count(), near.network.relay(exit).circuit_count()), (1, 0));
 }

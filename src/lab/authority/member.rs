@@ -12,9 +12,9 @@ use crate::crypto::x25519;
 /// What a relay that runs in the lab speaks.
 ///
 /// Neither congestion control nor what stands on it: no `FlowCtrl=2`, no Conflux, no CGO.
-/// Nor `Padding`, whose machines it does not run.
-pub const LAB_PROTOCOLS: &str = "Cons=1-2 Desc=1-4 DirCache=2 FlowCtrl=1 HSDir=2 HSIntro=4-5 HSRend=1-2 Link=4-5 \
-     LinkAuth=3 Microdesc=1-3 Relay=2-4";
+/// Nor `Padding`, whose machines it does not run, nor anything of onion services. `LinkAuth`
+/// without which C tor would not name a relay's Ed25519 identity, though nobody asks for it.
+pub const LAB_PROTOCOLS: &str = "Cons=1-2 Desc=1-4 DirCache=2 FlowCtrl=1 Link=4-5 LinkAuth=3 Microdesc=1-3 Relay=2-4";
 /// What a relay of C tor 0.4.9 speaks.
 pub const TOR_PROTOCOLS: &str = "Conflux=1 Cons=1-2 Desc=1-4 DirCache=2 FlowCtrl=1-2 HSDir=2 HSIntro=4-5 HSRend=1-2 \
      Link=3-5 LinkAuth=3 Microdesc=1-3 Padding=2 Relay=2-6";

@@ -90,6 +90,8 @@ pub struct Circuit {
 struct Package {
     window: u32,
     sent: u32,
+    /// Cells sent that the window did not allow: none, but by a villain.
+    overrun: u32,
     /// The tags of the cells that a SENDME must prove, oldest first.
     tags: VecDeque<SendmeTag>,
 }
@@ -151,7 +153,7 @@ impl Circuit {
         Ok(Circuit {
             layer,
             format,
-            package: Package { window: CIRCUIT_WINDOW, sent: 0, tags: VecDeque::new() },
+            package: Package { window: CIRCUIT_WINDOW, sent: 0, overrun: 0, tags: VecDeque::new() },
             deliver: Deliver { window: CIRCUIT_WINDOW },
             streams: BTreeMap::new(),
             served: None,
@@ -195,6 +197,11 @@ impl Circuit {
         self.package.sent
     }
 
+    /// DATA cells sent that the window did not allow.
+    pub fn overrun(&self) -> u32 {
+        self.package.overrun
+    }
+
     /// Whether a DATA cell may be sent.
     pub fn may_package(&self) -> bool {
         self.package.window > 0
@@ -228,6 +235,7 @@ impl Circuit {
 
 impl Package {
     fn on_sent(&mut self, tag: SendmeTag) {
+        self.overrun += u32::from(self.window == 0);
         self.window = self.window.saturating_sub(1);
         self.sent += 1;
         if self.sent == CIRCUIT_INCREMENT {

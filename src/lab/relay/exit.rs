@@ -145,7 +145,7 @@ impl Relay {
             }
             deadline = earlier(deadline, stream.next_deadline());
         }
-        routed.deadline = deadline;
+        routed.reads_again = deadline;
         for id in due {
             self.say_bytes(no, Command::SENDME, Some(id), now, &[]);
         }
@@ -178,17 +178,18 @@ impl Relay {
     fn begin(&mut self, no: CircuitNo, id: StreamId, body: &[u8], now: Now) -> Result<(), Fault> {
         let begin = Begin::parse(body)?;
         let Some(routed) = self.circuits.get_mut(&no) else { return Ok(()) };
+        // C tor: drops it.
         if routed.circuit.streams.contains_key(&id) {
-            return Err(Fault::Unexpected(Command::BEGIN));
+            return Ok(());
         }
         let host = begin.host.uncover();
-        if let Some(to) = loopback(host, begin.port).filter(|_| self.config.reaches_loopback) {
+        let full = routed.circuit.streams.len() >= MAX_STREAMS;
+        if let Some(to) = loopback(host, begin.port).filter(|_| self.config.reaches_loopback && !full) {
             routed.circuit.streams.insert(id, Stream::new(Behind::Socket(Pipe::default())));
             self.outputs.push_back(Output::Connect { stream: StreamKey(no, id), to });
             return Ok(());
         }
         let habit = Habit::of_host(host).filter(|_| self.config.is_exit);
-        let full = routed.circuit.streams.len() >= MAX_STREAMS;
         let refused = match habit {
             None if !self.config.is_exit => EndReason::EXITPOLICY,
             None => EndReason::RESOLVEFAILED,
@@ -242,7 +243,12 @@ impl Relay {
 
     fn resolve(&mut self, no: CircuitNo, id: StreamId, body: &[u8], now: Now) -> Result<(), Fault> {
         let resolve = Resolve::parse(body)?;
-        let answers = match origin::resolve(resolve.name.uncover()) {
+        // C tor: who is no exit looks nothing up.
+        let found = match self.config.is_exit {
+            true => origin::resolve(resolve.name.uncover()),
+            false => Err(ResolveFailure::Permanent),
+        };
+        let answers = match found {
             Ok(addresses) => addresses.map(|ip| (Answer::Address(Sensitive::new(ip)), origin::TTL)).to_vec(),
             Err(ResolveFailure::Transient) => vec![(Answer::TransientError, origin::TTL)],
             Err(ResolveFailure::Permanent) => vec![(Answer::PermanentError, origin::TTL)],
@@ -277,7 +283,8 @@ impl Relay {
     /// Lets the next stream of a circuit say one thing.
     fn talk_of(&mut self, no: CircuitNo, now: Now) -> bool {
         let Some(routed) = self.circuits.get_mut(&no) else { return false };
-        let overruns = self.config.villain == Some(Villain::WindowOverrun);
+        let is_overrunner = self.config.villain == Some(Villain::WindowOverrun);
+        let overruns = is_overrunner && routed.circuit.overrun() < villain::OVERRUN_CELLS;
         let stalls = self.config.villain == Some(Villain::StallMidStream);
         if !(routed.circuit.may_package() || overruns) || (stalls && routed.circuit.sent() >= villain::STALL_AFTER) {
             return false;
@@ -289,7 +296,7 @@ impl Relay {
         for id in order.into_iter().take(streams.len()) {
             let Some(stream) = routed.circuit.streams.get_mut(&id) else { continue };
             match stream.next(room, overruns, now.tick) {
-                Given::NothingUntil(deadline) => routed.deadline = earlier(routed.deadline, deadline),
+                Given::NothingUntil(deadline) => routed.writes_again = earlier(routed.writes_again, deadline),
                 Given::Bytes(bytes) => {
                     routed.circuit.served = Some(id);
                     self.say_bytes(no, Command::DATA, Some(id), now, &bytes);

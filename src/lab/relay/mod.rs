@@ -6,7 +6,7 @@
 //! limits, no defence against floods beyond its bounds, keys that replay from a seed.
 //! Backpressure is by pulling: what a stream has to say is turned into cells only when the
 //! runner asks for bytes ([`Relay::take_transmit`]). Called by the virtual network
-//! (`lab/mod.rs`) and by `lab/loopback.rs`. Spec: tor-spec, "Circuit management".
+//! (`lab/network.rs`) and by `lab/loopback.rs`. Spec: tor-spec, "Circuit management".
 
 mod circuit;
 mod exit;
@@ -24,8 +24,8 @@ use crate::lab::villain::{Mangler, Villain};
 use crate::link::handshake::Responder;
 use crate::link::identity::{Credentials, LeafDigest};
 use crate::link::padding::Timing;
-use crate::link::{Link, Output as LinkOutput};
-use crate::wire::cell::{Body, CircId, Command as CellCommand};
+use crate::link::{Link, MAX_QUEUED, Output as LinkOutput};
+use crate::wire::cell::{Body, CircId, Command as CellCommand, FIXED_LEN};
 use crate::wire::cell_msg::DestroyReason;
 use crate::wire::relay::StreamId;
 use switch::{CircuitNo, Far, Routed, Side};
@@ -35,6 +35,10 @@ pub use stream::{Behind, PIPE_ROOM, Pipe, STREAM_INCREMENT, STREAM_WINDOW, Strea
 
 /// Bytes turned into cells before the runner is given some; ours, two TLS records.
 const TRANSMIT_LEN: usize = 32 * 1024;
+
+/// Cells of one circuit that wait for a link, on average over its circuits: what the consensus
+/// says in 2026 (`circ_max_cell_queue_size`); fixed windows never lead to so many.
+const MAX_WAITING: usize = 1750;
 
 /// One connection of a relay, as the relay and its runner call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +134,9 @@ struct Channel {
     talking: VecDeque<CircuitNo>,
     /// Circuits that wait for this link to be up.
     extending: Vec<CircuitNo>,
+    /// Cells for which the link had no room, oldest first; until they are gone all others
+    /// go behind them.
+    waiting: VecDeque<(CircId, CellCommand, Body)>,
     /// What a villain does to what it writes here.
     mangler: Option<Mangler>,
 }
@@ -228,6 +235,7 @@ impl Relay {
     }
 
     fn take_honest(&mut self, id: LinkId, now: Now) -> Option<Vec<u8>> {
+        self.send_waiting(id, now);
         while self.channels.get(&id).is_some_and(|channel| channel.link.queued() < TRANSMIT_LEN) {
             if !self.talk(id, now) {
                 break;
@@ -249,7 +257,7 @@ impl Relay {
     /// When to call [`Relay::handle_timeout`].
     pub fn next_deadline(&self) -> Option<Tick> {
         let links = self.channels.values().map(|channel| channel.link.next_deadline());
-        let circuits = self.circuits.values().map(|routed| routed.deadline);
+        let circuits = self.circuits.values().map(Routed::next_deadline);
         links.chain(circuits).chain(self.trickles().map(|(_, at)| Some(at))).fold(None, earlier)
     }
 
@@ -276,9 +284,13 @@ impl Relay {
             self.outputs.push_back(Output::Close(id));
             self.drop_channel(id, now);
         }
-        let due = |routed: &Routed| routed.deadline.is_some_and(|deadline| deadline <= now.tick);
+        let due = |routed: &Routed| routed.next_deadline().is_some_and(|deadline| deadline <= now.tick);
         let circuits: Vec<_> = self.circuits.iter().filter(|(_, routed)| due(routed)).map(|(no, _)| *no).collect();
         for no in circuits {
+            if let Some(routed) = self.circuits.get_mut(&no) {
+                // Said anew by those who still have nothing to say.
+                routed.writes_again = routed.writes_again.filter(|at| *at > now.tick);
+            }
             self.wake(no);
             self.acknowledge_streams(no, now);
         }
@@ -318,6 +330,7 @@ impl Relay {
             circuits: BTreeMap::new(),
             talking: VecDeque::new(),
             extending: Vec::new(),
+            waiting: VecDeque::new(),
             mangler: self.config.villain.filter(|_| is_clients).map(Mangler::new),
         };
         self.channels.insert(id, channel);
@@ -366,9 +379,26 @@ impl Relay {
 
     fn send_cell(&mut self, link: LinkId, circ_id: CircId, command: CellCommand, body: &Body, now: Now) {
         let Some(channel) = self.channels.get_mut(&link) else { return };
-        // A queue that is full drops the cell, and with it the circuit: its client will see.
-        if channel.link.handle_send(circ_id, command, body, now).is_ok() {
-            self.ready.insert(link);
+        let is_full = channel.link.queued() + FIXED_LEN > MAX_QUEUED;
+        if channel.waiting.is_empty() && !is_full {
+            // Refused only when the link or the circuit is gone already.
+            let _ = channel.link.handle_send(circ_id, command, body, now);
+        } else if channel.waiting.len() < MAX_WAITING * channel.circuits.len() {
+            channel.waiting.push_back((circ_id, command, *body));
+        } else if let Some((no, _)) = self.route(link, circ_id) {
+            self.end_circuit(no, DestroyReason::RESOURCELIMIT, None, now);
+        }
+        self.ready.insert(link);
+    }
+
+    /// Moves cells that wait into the link while it has room.
+    fn send_waiting(&mut self, id: LinkId, now: Now) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        while channel.link.queued() < TRANSMIT_LEN
+            && let Some((circ_id, command, body)) = channel.waiting.pop_front()
+        {
+            // That of a circuit that is gone is refused, and goes with it.
+            let _ = channel.link.handle_send(circ_id, command, &body, now);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use super::Answered;
 use super::circuit::Fault;
 use crate::base::time::Tick;
+use crate::lab::cache::MAX_REQUEST_LEN;
 use crate::lab::origin::{Given, Origin};
 use crate::wire::relay_msg::EndReason;
 
@@ -75,7 +76,11 @@ impl Stream {
         self.unacknowledged += 1;
         match &mut self.behind {
             Behind::Server(origin) => origin.write(bytes),
-            Behind::Directory { request, .. } => request.extend_from_slice(bytes),
+            // What comes behind a request that is whole, or too long to be one, says nothing.
+            Behind::Directory { request, answer: None, .. } if request.len() <= MAX_REQUEST_LEN => {
+                request.extend_from_slice(bytes);
+            }
+            Behind::Directory { .. } => {}
             Behind::Socket(pipe) => pipe.outbox.extend_from_slice(bytes),
             Behind::Nobody => {}
         }

@@ -11,12 +11,12 @@ use super::circuit::{Circuit, Fault};
 use super::{LinkId, Output, Relay};
 use crate::base::RelayIds;
 use crate::base::codec::Writer;
-use crate::base::time::{Now, Tick};
+use crate::base::time::{Now, Tick, earlier};
 use crate::lab::villain::{self, Villain};
 use crate::link::Link;
 use crate::link::identity::LeafDigest;
 use crate::wire::cell::{BODY_LEN, Body, CircId, Command as CellCommand};
-use crate::wire::cell_msg::{Create2, CreateFast, Created2, Destroy, DestroyReason, HandshakeType};
+use crate::wire::cell_msg::{Create2, CreateFast, Created2, DestroyReason, HandshakeType};
 use crate::wire::extend::{Extend2, Target, Truncated};
 use crate::wire::relay::{Command, StreamId};
 
@@ -43,7 +43,10 @@ pub(super) struct Routed {
     pub(super) client: (LinkId, CircId),
     pub(super) far: Far,
     early: u32,
-    pub(super) deadline: Option<Tick>,
+    /// When a server behind one of its streams reads again.
+    pub(super) reads_again: Option<Tick>,
+    /// When a server behind one of its streams writes again.
+    pub(super) writes_again: Option<Tick>,
 }
 
 /// The way on.
@@ -56,6 +59,13 @@ pub(super) enum Far {
     Creating(LinkId, CircId),
     /// The circuit goes on.
     Open(LinkId, CircId),
+}
+
+impl Routed {
+    /// When one of its streams may go on without a message.
+    pub(super) fn next_deadline(&self) -> Option<Tick> {
+        earlier(self.reads_again, self.writes_again)
+    }
 }
 
 impl Far {
@@ -72,7 +82,7 @@ impl Relay {
         match command {
             CellCommand::CREATE_FAST | CellCommand::CREATE2 => self.create(link, circ_id, command, body, now),
             CellCommand::CREATED2 => self.on_created(link, circ_id, body, now),
-            CellCommand::DESTROY => self.on_destroy(link, circ_id, body, now),
+            CellCommand::DESTROY => self.on_destroy(link, circ_id, now),
             CellCommand::RELAY | CellCommand::RELAY_EARLY => match self.route(link, circ_id) {
                 Some((no, Side::Client)) => self.on_forward(no, command, body, now),
                 Some((no, Side::Far)) => self.on_backward(no, command, body, now),
@@ -82,7 +92,7 @@ impl Relay {
         }
     }
 
-    fn route(&self, link: LinkId, circ_id: CircId) -> Option<(CircuitNo, Side)> {
+    pub(super) fn route(&self, link: LinkId, circ_id: CircId) -> Option<(CircuitNo, Side)> {
         self.channels.get(&link)?.circuits.get(&circ_id).copied()
     }
 
@@ -102,12 +112,21 @@ impl Relay {
         };
         let no = CircuitNo(self.next_circuit);
         self.next_circuit += 1;
-        let routed = Routed { circuit, client: (link, circ_id), far: Far::Nothing, early: 0, deadline: None };
+        let routed = Routed {
+            circuit,
+            client: (link, circ_id),
+            far: Far::Nothing,
+            early: 0,
+            reads_again: None,
+            writes_again: None,
+        };
         self.circuits.insert(no, routed);
         if let Some(channel) = self.channels.get_mut(&link) {
             channel.circuits.insert(circ_id, (no, Side::Client));
         }
         match self.config.villain {
+            // The last byte of KH, or one in the middle of AUTH.
+            Some(Villain::BadCreatedAuth) if command == CellCommand::CREATED_FAST => answer[39] ^= 1,
             Some(Villain::BadCreatedAuth) => answer[40] ^= 1,
             Some(Villain::CreatedTooLong) => answer[0] = 0xFF,
             _ => {}
@@ -158,22 +177,13 @@ impl Relay {
         }
     }
 
-    fn on_destroy(&mut self, link: LinkId, circ_id: CircId, body: &Body, now: Now) {
-        let Some((no, side)) = self.route(link, circ_id) else { return };
+    fn on_destroy(&mut self, link: LinkId, circ_id: CircId, now: Now) {
+        let Some((no, _)) = self.route(link, circ_id) else { return };
         if let Some(channel) = self.channels.get_mut(&link) {
             channel.circuits.remove(&circ_id);
         }
-        let reason = Destroy::parse(body).map_or(DestroyReason::NONE, |destroy| destroy.reason);
-        match side {
-            Side::Client => self.end_circuit(no, DestroyReason::DESTROYED, Some(link), now),
-            // C tor: the circuit now ends here, and its client is told so.
-            Side::Far => {
-                if let Some(routed) = self.circuits.get_mut(&no) {
-                    routed.far = Far::Nothing;
-                }
-                self.say(no, Command::TRUNCATED, None, now, |out| Truncated { reason }.encode(out));
-            }
-        }
+        // C tor: whichever side it comes from, the other gets it too, and never its reason.
+        self.end_circuit(no, DestroyReason::DESTROYED, Some(link), now);
     }
 
     fn on_backward(&mut self, no: CircuitNo, command: CellCommand, body: &mut Body, now: Now) {
@@ -284,8 +294,16 @@ impl Relay {
 
     pub(super) fn truncate(&mut self, no: CircuitNo, now: Now) {
         let Some(routed) = self.circuits.get_mut(&no) else { return };
-        if let Some((link, circ_id)) = core::mem::replace(&mut routed.far, Far::Nothing).hop() {
-            self.destroy(link, circ_id, DestroyReason::REQUESTED, now);
+        match core::mem::replace(&mut routed.far, Far::Nothing) {
+            Far::Nothing => {}
+            Far::Dialling(link, ..) => {
+                if let Some(channel) = self.channels.get_mut(&link) {
+                    channel.extending.retain(|waiting| *waiting != no);
+                }
+            }
+            Far::Creating(link, circ_id) | Far::Open(link, circ_id) => {
+                self.destroy(link, circ_id, DestroyReason::REQUESTED, now);
+            }
         }
         let reason = DestroyReason::REQUESTED;
         self.say(no, Command::TRUNCATED, None, now, |out| Truncated { reason }.encode(out));
@@ -302,6 +320,9 @@ impl Relay {
     /// The link to the next relay is up: opens the circuit there.
     pub(super) fn create_far(&mut self, no: CircuitNo, now: Now) {
         let Some(routed) = self.circuits.get_mut(&no) else { return };
+        if !matches!(routed.far, Far::Dialling(..)) {
+            return;
+        }
         let Far::Dialling(link, handshake_type, data) = core::mem::replace(&mut routed.far, Far::Nothing) else {
             return;
         };
