@@ -2,12 +2,13 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cepa::lab::plan::LEAST_RELAYS;
+use cepa::lab::plan::{LEAST_RELAYS, MOST_LATENCY};
 use cepa::lab::probe::{self, Target};
 use cepa::lab::villain::Villain;
 use cepa::lab::{RelayIds, TlsProvider, town};
@@ -22,7 +23,7 @@ use it with the lines it prints, or writes to the files named.
   --relays N         how many relays run (11)
   --listed N         how many are listed in all; the others are made up
   --seed N           everything but ports and dates follows from it (1)
-  --latency MS       how much later each relay hears what its links bring (0)
+  --latency MS       how much later each relay hears what its links bring (0, at most 3000)
   --port N           they listen on N, N+1 and so on (without it, on any free ports)
   --villain NAME     one relay misbehaves; an unknown name lists them all
   --torrc-out FILE   lines that point C tor at it, written once it answers
@@ -36,9 +37,8 @@ of base64 (Ed25519). Exit status 0 only if all identities are proven, else 1.";
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    if matches!(arguments[..], ["--help" | "-h"] | ["probe", "--help" | "-h"]) {
-        println!("{USAGE}");
-        return ExitCode::SUCCESS;
+    if arguments.iter().any(|argument| matches!(*argument, "--help" | "-h")) {
+        return say(USAGE);
     }
     let done = match arguments.split_first() {
         Some((&"probe", rest)) => target(rest).map(|target| probe(&target)),
@@ -62,14 +62,19 @@ fn run(wish: &town::Wish) -> ExitCode {
 
 fn probe(target: &Target) -> ExitCode {
     match probe::run(target) {
-        Ok(report) => {
-            println!("{report}");
-            ExitCode::SUCCESS
-        }
+        Ok(report) => say(&report.to_string()),
         Err(error) => {
             eprintln!("cepa-lab: {}: not proven: {error}", target.address);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints a text. Whoever reads no further, as `head` does, has had enough.
+fn say(text: &str) -> ExitCode {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
 }
 
@@ -97,6 +102,13 @@ fn wish(arguments: &[&str]) -> Result<town::Wish, String> {
             }
             other => return Err(format!("unknown command {other:?}; known: probe, or flags for a network")),
         }
+    }
+    if wish.plan.port == Some(0) {
+        return Err("--port 0: ports begin at 1; without --port any free ones are taken".to_owned());
+    }
+    if wish.plan.latency > MOST_LATENCY {
+        let most = MOST_LATENCY.as_millis();
+        return Err(format!("--latency {}: at most {most}", wish.plan.latency.as_millis()));
     }
     if wish.plan.relays < LEAST_RELAYS {
         return Err(format!("--relays {}: a network has at least {LEAST_RELAYS}", wish.plan.relays));

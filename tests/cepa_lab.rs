@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![allow(clippy::disallowed_methods, reason = "a test of a program holds a socket")]
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// What it complains of; it must do so with status 1, and say nothing else.
 fn complaint(arguments: &[&str]) -> String {
@@ -56,4 +58,29 @@ fn an_unknown_flag_or_command_lists_all_there_are() {
     assert!(complaint(&["--relais", "6"]).contains("known: --relays, --listed, --seed, --latency, --port, --villain"));
     assert!(complaint(&["prob"]).contains("known: probe"));
     assert!(complaint(&["--latency", "soon"]).contains("no number"));
+    assert!(complaint(&["--latency", "3001"]).contains("at most 3000"));
+    assert!(complaint(&["--port", "0"]).contains("ports begin at 1"));
+}
+
+#[test]
+fn help_is_there_beside_anything_and_for_those_who_read_half_of_it() {
+    for arguments in [&["--help"][..], &["--relays", "6", "-h"], &["probe", "--help"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_cepa-lab")).args(arguments).output().unwrap();
+        assert!(output.status.success() && output.stdout.starts_with(b"usage: cepa-lab"), "{arguments:?}");
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cepa-lab")).arg("--help").stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_lines_are_there_within_three_seconds() {
+    let begun = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cepa-lab")).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let found = lines.any(|line| line.starts_with("curl --socks5-hostname"));
+    let took = begun.elapsed();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(found && took < Duration::from_secs(3), "{took:?}");
 }

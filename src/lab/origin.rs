@@ -48,6 +48,8 @@ pub enum Habit {
     Reset(u64),
     /// Refuses the connection.
     Refuse,
+    /// Cannot be reached in time, says its exit.
+    TimeOut,
     /// Never answers.
     Silent,
 }
@@ -56,7 +58,7 @@ pub enum Habit {
 type Make = fn(u64) -> Habit;
 
 /// Every habit with the name a client asks by; a number goes behind a dash.
-const NAMES: [(&str, Make); 10] = [
+const NAMES: [(&str, Make); 11] = [
     ("echo", |_| Habit::Echo),
     ("source", Habit::Source),
     ("sink", |_| Habit::Sink),
@@ -66,6 +68,7 @@ const NAMES: [(&str, Make); 10] = [
     ("half-close", |_| Habit::HalfClose),
     ("reset", Habit::Reset),
     ("refuse", |_| Habit::Refuse),
+    ("time-out", |_| Habit::TimeOut),
     ("silent", |_| Habit::Silent),
 ];
 
@@ -146,6 +149,7 @@ impl Origin {
         let left = match habit {
             Habit::Source(n) | Habit::SlowWriter(n) | Habit::Reset(n) => n,
             Habit::Refuse => return Err(EndReason::CONNECTREFUSED),
+            Habit::TimeOut => return Err(EndReason::TIMEOUT),
             Habit::Silent => return Ok(None),
             _ => 0,
         };
@@ -223,7 +227,9 @@ impl Origin {
             }
             Habit::HalfClose => Given::End(EndReason::DONE),
             Habit::Sink | Habit::SlowReader if self.client_closed => Given::End(EndReason::DONE),
-            Habit::Sink | Habit::SlowReader | Habit::Refuse | Habit::Silent => Given::NothingUntil(None),
+            Habit::Sink | Habit::SlowReader | Habit::Refuse | Habit::TimeOut | Habit::Silent => {
+                Given::NothingUntil(None)
+            }
         }
     }
 

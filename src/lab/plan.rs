@@ -30,6 +30,9 @@ use crate::link::padding::Timing;
 pub const AUTHORITIES: usize = 3;
 /// The fewest relays that make a network: its authorities, and a way out of it.
 pub const LEAST_RELAYS: usize = AUTHORITIES + 3;
+/// The greatest latency: with more, link handshakes and the first look at the network take
+/// longer than anybody waits; ours.
+pub const MOST_LATENCY: Duration = Duration::from_secs(3);
 /// The most that one process runs; ours.
 pub const MOST_RELAYS: usize = 200;
 /// How long certificates are good before and after the start.

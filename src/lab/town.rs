@@ -37,6 +37,8 @@ pub enum Error {
     Silent(probe::Error),
     /// A file cannot be written.
     File(PathBuf, io::Error),
+    /// Nothing can be printed.
+    Output(io::Error),
     /// Ctrl-C cannot be heard.
     Signal(io::Error),
 }
@@ -47,6 +49,7 @@ impl fmt::Display for Error {
             Error::Plan(error) => write!(f, "no network: {error}"),
             Error::Silent(error) => write!(f, "a relay of the network does not answer: {error}"),
             Error::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Error::Output(error) => write!(f, "nothing can be printed: {error}"),
             Error::Signal(error) => write!(f, "Ctrl-C cannot be heard: {error}"),
         }
     }
@@ -62,11 +65,20 @@ pub fn run(wish: &Wish) -> Result<(), Error> {
     let wanted = RelayIds { rsa: Some(first.rsa), ed25519: Some(first.ed25519) };
     let target = Target { address: first.address, wanted, provider: Provider::best() };
     probe::run(&target).map_err(Error::Silent)?;
-    println!("network   {} relays on 127.0.0.1, up in {:.2?}", town.relays().len(), begun.elapsed());
-    println!("# for C tor, or any client that reads a torrc:\n{}", town.torrc().trim_end());
     save(wish.torrc.as_deref(), &town.torrc())?;
     save(wish.arti.as_deref(), &town.arti_toml())?;
-    println!("{}", how_to(wish.torrc.as_deref()));
+    let told = format!(
+        "network   {} relays on 127.0.0.1, up in {:.2?}\n# for C tor, or any client that reads a torrc:\n{}\n{}\n",
+        town.relays().len(),
+        begun.elapsed(),
+        town.torrc().trim_end(),
+        how_to(wish.torrc.as_deref())
+    );
+    match io::stdout().lock().write_all(told.as_bytes()) {
+        // Whoever reads no further may still use the files.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(Error::Output(error)),
+        _ => {}
+    }
     wait(&town).map_err(Error::Signal)
 }
 

@@ -115,7 +115,7 @@ pub fn tor_sees_through_each_lie() {
 struct Server {
     port: u16,
     cache: Arc<Cache>,
-    /// Each request, from its first word on.
+    /// Each request, from its first word on, and the head of its answer.
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -158,7 +158,9 @@ fn serve(mut stream: TcpStream, cache: &Cache, asked: &Mutex<Vec<String>>) {
     {
         request.extend_from_slice(&buffer[..count]);
         if let Some(answer) = cache.answer(&request, now()) {
-            asked.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
+            let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+            let both = [&request[..], &answer[..end]].concat();
+            asked.lock().unwrap().push(String::from_utf8_lossy(&both).into_owned());
             let _ = stream.write_all(&answer);
             return;
         }
@@ -180,8 +182,10 @@ pub fn tor_fetches_all_from_the_cache_and_then_a_diff() {
     let server = Server::start(Cache::new(Authorities::new(spec, members_that_serve_nothing()).unwrap()));
     let relay = server.relay();
     relay.until(&[ENOUGH]);
-    for path in ["GET /tor/keys/fp", "GET /tor/micro/d/"] {
-        assert!(server.asked(&[path]) > 0, "{path}");
+    // Each in the way that a relay of C tor would have chosen, and C tor could read.
+    for (path, encoding) in [("keys/fp", "x-zstd"), ("micro/d/", "x-zstd"), ("status-vote/", "x-tor-lzma")] {
+        let (path, encoding) = (format!("GET /tor/{path}"), format!("Content-Encoding: {encoding}"));
+        assert!(server.asked(&[&path, &encoding]) > 0, "{path} {encoding}");
     }
     relay.until(&["Applied consensus diff"]);
     assert!(server.asked(&["consensus-microdesc", "X-Or-Diff-From-Consensus: "]) > 0);

@@ -16,7 +16,7 @@ use super::tor::{self, Client, Folder};
 
 pub const MIB: u64 = 1 << 20;
 /// How long one request may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client that has bootstrapped, and the lab network it is on, if it is one of this process.
 pub struct Guest {
@@ -131,6 +131,31 @@ pub fn tor_reaches_a_socket_of_this_machine_through_the_lab() {
     stream.read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes, (0..MIB).map(pattern).collect::<Vec<_>>());
     assert_eq!(serving.join().unwrap(), b"give me a mebibyte\n");
+}
+
+/// Both over one circuit: what is written to the socket must not make the exit forget when the
+/// slow server has something again.
+pub fn tor_reads_from_a_slow_server_while_it_writes_to_a_socket() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut tcp in listener.incoming().flatten() {
+            let mut taken = Vec::new();
+            let _ = tcp.read_to_end(&mut taken);
+        }
+    });
+    let guest = Guest::of(&Plan::default());
+    let mut slow = guest.connect("slow-writer-20000.lab", 80).unwrap();
+    let mut sink = guest.connect("127.0.0.1", port).unwrap();
+    let (mut read, mut buffer) = (0, [0; 4096]);
+    loop {
+        match slow.read(&mut buffer).unwrap() {
+            0 => break,
+            count => read += count,
+        }
+        sink.write_all(&[7; 400]).unwrap();
+    }
+    assert_eq!(read, 20_000);
 }
 
 pub fn tor_bootstraps_among_eight_thousand_relays() {

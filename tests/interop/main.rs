@@ -36,6 +36,10 @@ const TESTS: &[Test] = &[
     ("tor_fetches_all_from_the_cache_and_then_a_diff", directory::tor_fetches_all_from_the_cache_and_then_a_diff),
     ("tor_bootstraps_and_fetches_through_the_lab", lab::tor_bootstraps_and_fetches_through_the_lab),
     ("tor_reaches_a_socket_of_this_machine_through_the_lab", lab::tor_reaches_a_socket_of_this_machine_through_the_lab),
+    (
+        "tor_reads_from_a_slow_server_while_it_writes_to_a_socket",
+        lab::tor_reads_from_a_slow_server_while_it_writes_to_a_socket,
+    ),
     (ARTI, lab::arti_bootstraps_and_fetches_through_the_lab),
     (COST, cost::the_labs_relays_cost_less_than_tors),
     ("tor_bootstraps_among_eight_thousand_relays", lab::tor_bootstraps_among_eight_thousand_relays),

@@ -165,7 +165,11 @@ fn each_habit_shows() {
         let (bytes, why) = near.read_to_end(stream);
         assert_eq!((bytes.len(), why), (length, reason), "{host}");
     }
-    for (host, reason) in [("refuse.lab", EndReason::CONNECTREFUSED), ("nowhere.example", EndReason::RESOLVEFAILED)] {
+    for (host, reason) in [
+        ("refuse.lab", EndReason::CONNECTREFUSED),
+        ("time-out.lab", EndReason::TIMEOUT),
+        ("nowhere.example", EndReason::RESOLVEFAILED),
+    ] {
         let (mut network, relays) = three_relays(seed);
         let mut near = circuit(&mut network, relays);
         near.begin_unheard(host, 80);
