@@ -102,7 +102,7 @@ fn all_sign_and_every_relay_is_there_in_order() {
     }
     assert!(ids.is_sorted() && ids.len() == microdescs && (190..=200).contains(&ids.len()), "{}", ids.len());
     assert!(members().iter().all(|member| ids.contains(&member.ids.rsa.unwrap().0.to_vec())));
-    assert_eq!(text.matches("\npr Cons=1-2 Desc=1-4 DirCache=2 FlowCtrl=1 HSDir=2").count(), 11);
+    assert_eq!(text.matches("\npr Cons=1-2 Desc=1-4 DirCache=2 FlowCtrl=1 Link=4-5").count(), 11);
 }
 
 #[test]
