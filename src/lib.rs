@@ -13,7 +13,8 @@
 //!   complete)
 //! - floor 2: `link` (one connection to one relay), `stream` (one stream, its flow, and what
 //!   one hop may have under way) and `directory` (who is in the network)
-//! - floor 3: `circuit` (a row of hops, what goes through it, and the streams at its hops)
+//! - floor 3: `circuit` (a row of hops, what goes through it, and the streams at its hops) and
+//!   `path` (guards, and which relays a circuit goes through)
 //! - floor 6: `proxy` (what local programs say, and what they are told)
 //! - floor 8: `lab` (a Tor network in one process, in virtual time or on 127.0.0.1, and the
 //!   probe of one relay)
@@ -28,6 +29,7 @@ mod directory;
 #[cfg(feature = "tools")]
 pub mod lab;
 mod link;
+mod path;
 mod proxy;
 mod stream;
 mod wire;
@@ -54,6 +56,9 @@ pub mod internal {
     }
     pub mod link {
         pub use crate::link::*;
+    }
+    pub mod path {
+        pub use crate::path::*;
     }
     pub mod proxy {
         pub use crate::proxy::*;
