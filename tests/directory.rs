@@ -4,10 +4,11 @@
 #![allow(clippy::disallowed_methods, reason = "reads a clock to measure")]
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use cepa::internal::base::time::Wall;
+use cepa::internal::base::random::Entropy;
+use cepa::internal::base::time::{Now, Tick, Wall};
 use cepa::internal::base::{Ed25519Id, RelayIds, RsaId};
 use cepa::internal::crypto::x25519;
 use cepa::internal::directory::authorities::Authority;
@@ -18,6 +19,7 @@ use cepa::internal::directory::download::requests;
 use cepa::internal::directory::http::{Answer, Ask, Encoding, Head, Held, Reader};
 use cepa::internal::directory::microdesc;
 use cepa::internal::directory::{Error, NetDir};
+use cepa::internal::path::{Need, View, guards, rules};
 use cepa::lab::authority::{Authorities, Flag, Invention, Member, Misbehaviour, Spec, diff};
 use cepa::lab::cache::Cache;
 
@@ -314,4 +316,52 @@ fn how_long_a_network_of_the_public_size_takes() {
         length
     });
     assert!(all < Duration::from_millis(150), "{all:?}");
+}
+
+/// Bytes that are as good as random, to draw by.
+struct Drawn(u64);
+
+impl Entropy for Drawn {
+    fn fill(&mut self, out: &mut [u8]) {
+        for byte in out {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *byte = self.0.to_be_bytes()[0];
+        }
+    }
+}
+
+/// By hand, as above: a third of the relays may be guards.
+#[test]
+#[ignore = "measures; only a release build says something"]
+fn how_long_a_path_takes() {
+    let guard = |number: usize| {
+        let mut id = [9; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        let rsa = RsaId(id[..20].try_into().unwrap());
+        let ids = RelayIds { rsa: Some(rsa), ed25519: Some(Ed25519Id(id)) };
+        let [.., c, d] = number.to_be_bytes();
+        let member = Member::new("guard", ids, SocketAddrV4::new([127, d, c, 2].into(), 5000), x25519::PublicKey(id));
+        [Flag::Guard, Flag::Fast, Flag::Stable, Flag::V2Dir].into_iter().fold(member, Member::flagged)
+    };
+    let invention = Invention { family_lists: true, ..Invention::default() };
+    let spec = Spec { listed: RELAYS, invention, ..Spec::new(1, Wall::from_secs(START)) };
+    let authorities = Authorities::new(spec, (0..2700).map(guard).collect()).unwrap();
+    let consensus = authorities.consensus(round(&authorities)).unwrap();
+    let mut dir = NetDir::new(checked(&authorities, parse(&consensus)));
+    insert_all(&mut dir, &authorities.microdescs().map(|(_, text)| text).collect::<String>());
+    let now = Now { tick: Tick::new(Duration::from_secs(100_000)), wall: Wall::from_secs(START + 7200) };
+    let nobody = rules::Avoided::new();
+    let (rules, wish) = (rules::Rules::default(), guards::Wish::default());
+    let view = View { dir: &dir, rules, dropped: &nobody, wish, program: "test", now };
+    let (mut guards, mut entropy) = (guards::Guards::new(), Drawn(1));
+    best("sample guards", || {
+        guards = guards::Guards::new();
+        guards.update(view.scene(), &mut entropy);
+    });
+    best("see whether there is enough to build with", || view.check(&guards).unwrap());
+    let targets = vec![rules::Target { port: 443, family: rules::Family::Either }];
+    let exit = Need::Exit { targets, is_stable: false, avoided: Arc::default() };
+    for (what, need) in [("a path to port 443", exit), ("an inner path", Need::Inner { is_stable: true })] {
+        best(what, || view.pick(&need, &mut guards, &mut entropy).unwrap());
+    }
 }

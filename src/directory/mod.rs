@@ -20,6 +20,8 @@ pub mod params;
 mod pool;
 mod relay;
 pub mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod weights;
 
 use std::collections::BTreeMap;
@@ -36,6 +38,8 @@ use params::Param;
 use pool::{NONE, Place, Pool};
 use weights::{Position, PositionWeights};
 
+pub use crate::crypto::x25519::PublicKey as NtorKey;
+pub use crate::wire::protover::Protocols;
 pub use relay::Relay;
 
 /// Why a document, or an answer with one, was refused.
@@ -321,8 +325,13 @@ impl NetDir {
 
     /// All relays, ascending by RSA identity.
     pub fn relays(&self) -> impl Iterator<Item = Relay<'_>> {
+        self.relays_from(RelayIndex(0))
+    }
+
+    /// That relay and those after it, in the same order.
+    pub fn relays_from(&self, first: RelayIndex) -> impl Iterator<Item = Relay<'_>> {
         let count = u16::try_from(self.known.len()).unwrap_or(u16::MAX);
-        (0..count).filter_map(|index| self.relay(RelayIndex(index)))
+        (first.0..count).filter_map(|index| self.relay(RelayIndex(index)))
     }
 
     /// The relay with that RSA identity.

@@ -1,14 +1,392 @@
-//! x
+//! Which relays a circuit goes over: a [`Need`] goes in, a [`Path`] comes out.
+//!
+//! The last hop is chosen first, for what it must do; then the guard, of those that we keep
+//! (`guards`); then what is between. Opens nothing, and knows no circuit: what is built ahead,
+//! and which streams may share it, is for `client`, which calls this, as `onion` does by way
+//! of it. How long building may take is `timeout`.
+//! Spec: path-spec; guard-spec. C tor: core/or/circuitbuild.c.
+
 pub mod guards;
+pub mod rules;
 pub mod timeout;
-use crate::base::random::{self, Entropy};
-/// A number below `bound`, each equally likely; 0 if there is none.
-fn below_u64(entropy: &mut dyn Entropy, bound: u64) -> u64 {
-    let limit = u64::MAX - u64::MAX.checked_rem(bound).unwrap_or(0);
-    loop {
-        let draw = u64::from_be_bytes(random::array(entropy));
-        if draw < limit {
-            return draw.checked_rem(bound).unwrap_or(0);
+pub mod weights;
+
+use core::fmt;
+use core::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::Arc;
+
+use self::guards::{Candidates, Choice, Guards, Restriction, Scene, Usage, Wish};
+use self::rules::{Avoided, Neighbour, Place, Quality, Rules, Target, may_leave};
+use crate::base::error::{Blame, Scope};
+use crate::base::random::Entropy;
+use crate::base::time::Now;
+use crate::base::{RelayIds, RsaId};
+use crate::directory::authorities::Fallback;
+use crate::directory::weights::Position;
+use crate::directory::{NetDir, NtorKey, Protocols, Relay, RelayIndex};
+
+/// The most hops that a controller may ask for; ours. A circuit has no budget for more
+/// RELAY_EARLY cells than this allows, one for each hop but the first.
+pub const MAX_GIVEN: usize = 8;
+
+/// Why there is no path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The consensus is too old, or of the future.
+    DirectoryOld,
+    /// Too few microdescriptors are here.
+    NotEnoughDirectory,
+    /// No exit lets these streams out.
+    NoExit,
+    /// No relay may be the last hop of an inner path.
+    NoEnd,
+    /// No guard can be used now.
+    NoGuard,
+    /// No relay may stand between.
+    NoMiddle,
+    /// A guard is not in the directory: it changed, and guards were not told.
+    GuardsOutdated,
+    /// A path was given that names a relay of which too little is known.
+    UnknownRelay,
+    /// A path was given that no circuit can have.
+    PathMalformed,
+}
+
+impl Error {
+    /// Who is at fault.
+    pub fn blame(self) -> Blame {
+        match self {
+            Error::NotEnoughDirectory | Error::NoGuard | Error::NoMiddle | Error::NoEnd => Blame::Network,
+            // Whose clock it is that is wrong cannot be told, but authorities have many.
+            Error::DirectoryOld => Blame::Clock,
+            Error::NoExit | Error::UnknownRelay | Error::PathMalformed => Blame::User,
+            Error::GuardsOutdated => Blame::Bug,
+        }
+    }
+
+    /// What falls.
+    pub fn scope(self) -> Scope {
+        match self {
+            Error::DirectoryOld | Error::NotEnoughDirectory => Scope::Client,
+            Error::NoExit => Scope::Stream,
+            _ => Scope::Circuit,
         }
     }
 }
+
+/// What a path is wanted for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Streams leave from its last hop.
+    Exit {
+        /// To all of these. None if any exit will do, as for names to be resolved.
+        targets: Vec<Target>,
+        /// Whether they live long.
+        is_stable: bool,
+        /// Exits that will not do; after all, summaries do not say everything.
+        avoided: Arc<Avoided>,
+    },
+    /// Its last hop is any relay.
+    Inner {
+        /// Whether its streams live long.
+        is_stable: bool,
+    },
+    /// Its last hop is that one.
+    To {
+        /// Who, which need not be in the directory.
+        last: Box<Hop>,
+        /// Whether somebody else named it: then there is one hop more, so that it does not
+        /// learn our guard.
+        is_foreign: bool,
+        /// Whether its streams live long.
+        is_stable: bool,
+        /// Relays that are on a path that will serve the same streams.
+        avoided: Arc<Avoided>,
+    },
+    /// One hop, of which to ask for the directory.
+    Directory {
+        /// Those that did not have what the consensus names.
+        outdated: Arc<Avoided>,
+    },
+    /// These hops, whatever the rules; as a controller says it.
+    Given(Vec<RsaId>),
+}
+
+/// One relay of a path. Its numbers are those of one directory; the rest holds on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// Its number in the directory, if it is in it.
+    pub index: Option<RelayIndex>,
+    /// Who it must prove to be.
+    pub ids: RelayIds,
+    /// Its address.
+    pub ipv4: Option<SocketAddrV4>,
+    /// Its address of IPv6.
+    pub ipv6: Option<SocketAddrV6>,
+    /// Its key for the handshake; without one it can be a single hop only.
+    pub ntor: Option<NtorKey>,
+    /// What it speaks.
+    pub protocols: Protocols,
+}
+
+/// Says nothing: a guard's address would tell where the user is.
+impl fmt::Debug for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hop").finish_non_exhaustive()
+    }
+}
+
+impl Hop {
+    /// A relay of the directory.
+    pub fn of(relay: &Relay<'_>) -> Hop {
+        Hop {
+            index: Some(relay.index()),
+            ids: relay.ids(),
+            ipv4: Some(relay.ipv4()),
+            ipv6: relay.ipv6(),
+            ntor: relay.ntor_key(),
+            protocols: relay.protocols(),
+        }
+    }
+
+    /// One of the fallback list.
+    pub fn of_fallback(fallback: &Fallback) -> Hop {
+        let (ipv4, ipv6) = match fallback.address {
+            SocketAddr::V4(ipv4) => (Some(ipv4), fallback.ipv6),
+            SocketAddr::V6(ipv6) => (None, Some(ipv6)),
+        };
+        Hop { index: None, ids: fallback.ids, ipv4, ipv6, ntor: None, protocols: Protocols::default() }
+    }
+}
+
+/// What a circuit is to go over.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Path {
+    /// From the first to the last; never empty.
+    pub hops: Vec<Hop>,
+    /// Where to connect to the first.
+    pub address: SocketAddr,
+    /// The guard that it uses, whose fate is to be reported; none if it is no guard's.
+    pub guard: Option<Choice>,
+    /// What the guard had to obey.
+    pub restriction: Option<Restriction>,
+}
+
+/// Says only how long it is.
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Path").field("hops", &self.hops.len()).finish_non_exhaustive()
+    }
+}
+
+impl Path {
+    /// One hop over a fallback, while there is no directory to choose from.
+    pub fn over_fallback(fallback: &Fallback, rules: &Rules<'_>) -> Option<Path> {
+        let hop = Hop::of_fallback(fallback);
+        let address = rules.address(hop.ipv4, hop.ipv6)?;
+        Some(Path { hops: vec![hop], address, guard: None, restriction: None })
+    }
+}
+
+/// All that a choice depends on.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// Who is there.
+    pub dir: &'a NetDir,
+    /// Who may be used.
+    pub rules: Rules<'a>,
+    /// Guards that treated our circuits so badly that they are not used.
+    pub dropped: &'a Avoided,
+    /// How many guards the user wants.
+    pub wish: Wish,
+    /// The name and version of this program, for the state file.
+    pub program: &'a str,
+    /// The time.
+    pub now: Now,
+}
+
+/// Who may be a guard. C tor: feature/client/entrynodes.c.
+impl Candidates for View<'_> {
+    fn is_recent(&self) -> bool {
+        self.dir.consensus().lifetime().is_reasonably_live(self.now.wall)
+    }
+
+    fn eligible(&self) -> Vec<(RsaId, u64)> {
+        let weights = self.dir.weights_at(Position::Guard);
+        let relays = self.dir.relays().filter(|relay| self.rules.may_be_guard(relay));
+        relays.map(|relay| (relay.rsa_id(), weights.of(relay.flags(), relay.bandwidth()))).collect()
+    }
+
+    fn is_listed(&self, id: &RsaId) -> bool {
+        self.dir.by_rsa_id(id).is_some_and(|relay| self.rules.may_be_guard(&relay))
+    }
+
+    fn is_allowed(&self, id: &RsaId) -> bool {
+        !self.dropped.contains(id) && self.dir.by_rsa_id(id).is_some_and(|relay| self.rules.is_guard_allowed(&relay))
+    }
+
+    fn has_descriptor(&self, id: &RsaId) -> bool {
+        self.dir.by_rsa_id(id).is_some_and(|relay| relay.ntor_key().is_some())
+    }
+
+    fn nickname(&self, id: &RsaId) -> &str {
+        self.dir.by_rsa_id(id).map_or("", |relay| relay.nickname())
+    }
+}
+
+impl<'a> View<'a> {
+    /// The same for the guards.
+    pub fn scene(&self) -> Scene<'_> {
+        let params = self.dir.consensus().params();
+        Scene { candidates: self, params, wish: self.wish, program: self.program, now: self.now }
+    }
+
+    /// Whether enough is known to build circuits of many hops. This walks the whole directory;
+    /// its answer holds until that or the day changes.
+    pub fn check(&self, guards: &Guards) -> Result<(), Error> {
+        if !self.is_recent() {
+            return Err(Error::DirectoryOld);
+        }
+        let is_enough = self.dir.share().is_enough(self.dir.consensus().params());
+        if is_enough && !guards.lacks_descriptor(self.scene()) { Ok(()) } else { Err(Error::NotEnoughDirectory) }
+    }
+
+    /// A path for a need. `guards` must have been updated with this view; what becomes of the
+    /// one that is chosen must be reported to it.
+    pub fn pick(&self, need: &Need, guards: &mut Guards, entropy: &mut dyn Entropy) -> Result<Path, Error> {
+        match need {
+            Need::Exit { targets, is_stable, avoided } => {
+                let quality = Quality { is_fast: true, is_stable: *is_stable };
+                let serves = |relay: &Relay<'_>| {
+                    !avoided.contains(&relay.rsa_id()) && targets.iter().all(|target| may_leave(relay, *target))
+                };
+                let exit = self.draw(Place::Exit, quality, serves, entropy).ok_or(Error::NoExit)?;
+                self.lead_to(exit, 1, quality, &Avoided::new(), guards, entropy)
+            }
+            Need::Inner { is_stable } => {
+                let quality = Quality { is_fast: true, is_stable: *is_stable };
+                let last = self.draw(Place::Inner, quality, |_| true, entropy).ok_or(Error::NoEnd)?;
+                self.lead_to(last, 1, quality, &Avoided::new(), guards, entropy)
+            }
+            Need::To { last, is_foreign, is_stable, avoided } => {
+                let quality = Quality { is_fast: true, is_stable: *is_stable };
+                self.lead_to(**last, 1 + usize::from(*is_foreign), quality, avoided, guards, entropy)
+            }
+            Need::Directory { outdated } => self.of_directory(outdated, guards, entropy),
+            Need::Given(ids) => self.given(ids),
+        }
+    }
+
+    /// A guard, and so many relays between it and the last hop.
+    fn lead_to(
+        &self,
+        last: Hop,
+        between: usize,
+        quality: Quality,
+        avoided: &Avoided,
+        guards: &mut Guards,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Path, Error> {
+        let restriction = Some(Restriction::Path(Arc::new(self.guards_beside(&last, avoided))));
+        let choice =
+            guards.choose(Usage::Traffic, restriction.as_ref(), self.scene(), entropy).ok_or(Error::NoGuard)?;
+        let path = self.over_guard(choice, last, between, quality, avoided, entropy);
+        if path.is_err() {
+            guards.on_cancelled(&choice.id);
+        }
+        Ok(Path { restriction, ..path? })
+    }
+
+    fn over_guard(
+        &self,
+        choice: Choice,
+        last: Hop,
+        between: usize,
+        quality: Quality,
+        avoided: &Avoided,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Path, Error> {
+        let guard = self.dir.by_rsa_id(&choice.id).ok_or(Error::GuardsOutdated)?;
+        let address = self.rules.address(Some(guard.ipv4()), guard.ipv6()).ok_or(Error::GuardsOutdated)?;
+        let mut hops = vec![Hop::of(&guard)];
+        for _ in 0..between {
+            let middle = self.middle(&hops, &last, quality, avoided, entropy).ok_or(Error::NoMiddle)?;
+            hops.push(middle);
+        }
+        hops.push(last);
+        Ok(Path { hops, address, guard: Some(choice), restriction: None })
+    }
+
+    fn middle(
+        &self,
+        hops: &[Hop],
+        last: &Hop,
+        quality: Quality,
+        avoided: &Avoided,
+        entropy: &mut dyn Entropy,
+    ) -> Option<Hop> {
+        let others: Vec<_> = hops.iter().chain([last]).map(|hop| Neighbour::new(hop, self.dir)).collect();
+        let may = |relay: &Relay<'_>| {
+            !others.iter().any(|other| other.is_related(relay, self.dir, &self.rules))
+                && !avoided.contains(&relay.rsa_id())
+        };
+        self.draw(Place::Middle, quality, may, entropy)
+    }
+
+    /// Guards that may not lead to that hop. Nobody else is looked for, as guards are drawn
+    /// from nobody else.
+    fn guards_beside(&self, last: &Hop, avoided: &Avoided) -> Avoided {
+        let last = Neighbour::new(last, self.dir);
+        let guards = self.dir.relays().filter(|relay| self.rules.may_be_guard(relay));
+        let related = guards.filter(|relay| last.is_related(relay, self.dir, &self.rules));
+        related.map(|relay| relay.rsa_id()).chain(avoided.iter().copied()).collect()
+    }
+
+    fn draw(
+        &self,
+        place: Place,
+        quality: Quality,
+        may: impl Fn(&Relay<'_>) -> bool,
+        entropy: &mut dyn Entropy,
+    ) -> Option<Hop> {
+        // C tor: rather than none, one that is not as good.
+        let drawn = [quality, Quality::default()].into_iter().find_map(|quality| {
+            let may = |relay: &Relay<'_>| self.rules.is_fit(relay, place, quality) && may(relay);
+            weights::draw(self.dir, place.position(), may, entropy)
+        });
+        drawn.and_then(|index| self.dir.relay(index)).map(|relay| Hop::of(&relay))
+    }
+
+    fn of_directory(
+        &self,
+        outdated: &Arc<Avoided>,
+        guards: &mut Guards,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Path, Error> {
+        let restriction = (!outdated.is_empty()).then(|| Restriction::Outdated(Arc::clone(outdated)));
+        let choice =
+            guards.choose(Usage::Directory, restriction.as_ref(), self.scene(), entropy).ok_or(Error::NoGuard)?;
+        let guard = self.dir.by_rsa_id(&choice.id);
+        let found = guard.and_then(|guard| Some((guard, self.rules.address(Some(guard.ipv4()), guard.ipv6())?)));
+        let Some((guard, address)) = found else {
+            guards.on_cancelled(&choice.id);
+            return Err(Error::GuardsOutdated);
+        };
+        Ok(Path { hops: vec![Hop::of(&guard)], address, guard: Some(choice), restriction })
+    }
+
+    fn given(&self, ids: &[RsaId]) -> Result<Path, Error> {
+        let repeats = ids.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
+        if ids.is_empty() || ids.len() > MAX_GIVEN || repeats {
+            return Err(Error::PathMalformed);
+        }
+        let hop = |id: &RsaId| self.dir.by_rsa_id(id).filter(|relay| relay.ntor_key().is_some());
+        let hops: Option<Vec<Hop>> = ids.iter().map(|id| hop(id).map(|relay| Hop::of(&relay))).collect();
+        let hops = hops.ok_or(Error::UnknownRelay)?;
+        let address = hops.first().and_then(|hop| self.rules.address(hop.ipv4, hop.ipv6));
+        Ok(Path { address: address.ok_or(Error::PathMalformed)?, hops, guard: None, restriction: None })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,8 @@ pub trait Candidates {
     fn is_recent(&self) -> bool;
     /// Those that may be sampled, and their weights.
     fn eligible(&self) -> Vec<(RsaId, u64)>;
-    /// Whether it is listed at all, whatever its flags.
+    /// Whether it is listed as one that may be a guard. C tor: one that lost a flag it needs
+    /// for that counts as gone.
     fn is_listed(&self, id: &RsaId) -> bool;
     /// Whether the user lets us connect to it.
     fn is_allowed(&self, id: &RsaId) -> bool;
@@ -372,6 +373,14 @@ impl Guards {
         seconds(params, Param::GuardNonprimaryIdleTimeout)
     }
 
+    /// Whether one of the primary guards that will be tried next cannot be used for want of
+    /// its descriptor. C tor: it looks at one more than it uses.
+    pub fn lacks_descriptor(&self, scene: Scene<'_>) -> bool {
+        let most = scene.in_use(Usage::Traffic) + 1;
+        let next = self.primary.iter().filter_map(|id| self.get(id)).filter(|guard| guard.reach != Reach::No);
+        next.take(most).any(|guard| !scene.candidates.has_descriptor(&guard.record.id))
+    }
+
     // --- the sample ----------------------------------------------------------------------
 
     fn update_listed(&mut self, scene: Scene<'_>, entropy: &mut dyn Entropy) {
@@ -495,11 +504,7 @@ impl Guards {
         scene: Scene<'_>,
         entropy: &mut dyn Entropy,
     ) -> Option<RsaId> {
-        let (wish, param) = match usage {
-            Usage::Traffic => (scene.wish.in_use, Param::GuardNPrimaryGuardsToUse),
-            Usage::Directory => (scene.wish.for_directory, Param::GuardNPrimaryDirGuardsToUse),
-        };
-        let most = usize_of(if wish == 0 { scene.params.unsigned(param) } else { wish });
+        let most = scene.in_use(usage);
         let (mut usable, mut considered) = (Vec::new(), 0);
         for guard in self.primary.iter().filter_map(|id| self.get(id)) {
             let id = guard.record.id;
@@ -611,6 +616,15 @@ impl Scene<'_> {
     fn lifetime(&self) -> Duration {
         self.wish.lifetime.unwrap_or(days(self.params, Param::GuardLifetimeDays))
     }
+
+    /// Of how many primary guards one is drawn.
+    fn in_use(&self, usage: Usage) -> usize {
+        let (wish, param) = match usage {
+            Usage::Traffic => (self.wish.in_use, Param::GuardNPrimaryGuardsToUse),
+            Usage::Directory => (self.wish.for_directory, Param::GuardNPrimaryDirGuardsToUse),
+        };
+        usize_of(if wish == 0 { self.params.unsigned(param) } else { wish })
+    }
 }
 
 /// A share of all guards, but neither too few nor too many.
@@ -626,7 +640,7 @@ fn draw(eligible: &mut Vec<(RsaId, u64)>, entropy: &mut dyn Entropy) -> Option<R
     let place = if total == 0 {
         usize_of(random::below(entropy, u32::try_from(eligible.len()).unwrap_or(u32::MAX)))
     } else {
-        let mut left = super::below_u64(entropy, total);
+        let mut left = super::weights::below(entropy, total);
         eligible.iter().position(|(_, weight)| match left.checked_sub(*weight) {
             None => true,
             Some(rest) => {
