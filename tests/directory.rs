@@ -14,9 +14,10 @@ use cepa::internal::crypto::x25519;
 use cepa::internal::directory::authorities::Authority;
 use cepa::internal::directory::certs::{Certificates, check_all};
 use cepa::internal::directory::consensus::{self, Unchecked, Verdict, Verified};
+use cepa::internal::directory::decompress::{Decompressor, OFFERED};
 use cepa::internal::directory::diff::{Diff, Patch};
 use cepa::internal::directory::download::requests;
-use cepa::internal::directory::http::{Answer, Ask, Encoding, Head, Held, Reader};
+use cepa::internal::directory::http::{Answer, Ask, Head, Held, Reader};
 use cepa::internal::directory::microdesc;
 use cepa::internal::directory::{Error, NetDir};
 use cepa::internal::path::{Need, View, guards, rules};
@@ -164,18 +165,25 @@ fn a_diff_of_the_labs_makes_the_next_consensus() {
     checked(&authorities, consensus);
 }
 
-/// What the cache says to a request of ours: the head, and the body, inflated.
+/// What the cache says to a request of ours: the head, and the body, decompressed.
 fn fetched(cache: &Cache, ask: Ask<'_>, now: Wall) -> (Head, Vec<u8>) {
-    let request = ask.request("127.0.0.1:5000".parse().unwrap(), &[Encoding::Identity]);
+    let request = ask.request("127.0.0.1:5000".parse().unwrap(), &OFFERED);
     let answer = cache.answer(request.as_bytes(), now).unwrap();
-    let (mut reader, mut body) = (Reader::default(), Vec::new());
-    answer.chunks(498).for_each(|cell| body.extend_from_slice(reader.push(cell).unwrap()));
+    let (mut reader, mut decompressor, mut body) = (Reader::default(), None, Vec::new());
+    let mut give = |bytes: &[u8]| {
+        body.extend_from_slice(bytes);
+        Ok(())
+    };
+    for cell in answer.chunks(498) {
+        let bytes = reader.push(cell).unwrap();
+        if let Some(head) = reader.head() {
+            let decompressor = decompressor.get_or_insert_with(|| Decompressor::for_answer(&ask, head).unwrap());
+            decompressor.push(bytes, &mut give).unwrap();
+        }
+    }
     let head = reader.finish().unwrap().clone();
     assert_eq!(head.date, Some(now));
-    if head.encoding == Some(Encoding::Deflate) {
-        assert_eq!(Encoding::detect(&body), Some(Encoding::Deflate));
-        body = miniz_oxide::inflate::decompress_to_vec_zlib(&body).unwrap();
-    }
+    decompressor.unwrap().finish(&mut give).unwrap();
     (head, body)
 }
 

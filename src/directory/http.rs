@@ -10,15 +10,21 @@
 use core::fmt::Write;
 use core::net::SocketAddr;
 
-use super::Error;
-use super::certs::KeyIds;
-use super::consensus::{Consensus, Lifetime};
+use super::certs::{self, KeyIds};
+use super::consensus::{self, Consensus, Lifetime};
+use super::download::MAX_ANSWER_LEN;
 use super::params::Param;
+use super::{Error, microdesc};
 use crate::base::time::{Wall, civil};
 use crate::base::{RsaId, text};
 
 /// The longest head of an answer. Chosen by C tor: `MAX_HEADERS_SIZE`.
 pub const MAX_HEAD_LEN: usize = 50_000;
+/// The longest descriptor of a bridge. C tor: `MAX_DESCRIPTOR_UPLOAD_SIZE`.
+pub const MAX_OWN_DESCRIPTOR: usize = 20_000;
+/// The longest answer with the descriptor of an onion service; ours. How long that may be is a
+/// parameter of the consensus, 50,000 bytes where it says nothing.
+pub const MAX_HS_DESCRIPTOR: usize = 1 << 20;
 /// How much later than ours a consensus must be to be worth sending. Chosen by C tor:
 /// `DEFAULT_IF_MODIFIED_SINCE_DELAY`.
 const MODIFIED_DELAY: u64 = 180;
@@ -127,6 +133,19 @@ impl Ask<'_> {
     /// Whether the directory must not know who asks, nor by what it offers which program.
     pub fn is_anonymous(&self) -> bool {
         matches!(self, Ask::HsDescriptor(_) | Ask::HsPublish(_))
+    }
+
+    /// The longest answer, once it is decompressed.
+    pub fn most(&self) -> usize {
+        let most = match self {
+            Ask::Consensus { .. } => consensus::MAX_LEN,
+            Ask::Certificates(ids) => ids.len().saturating_mul(certs::MAX_CERTIFICATE_LEN),
+            Ask::Microdescs(digests) => digests.len().saturating_mul(microdesc::MAX_LEN),
+            Ask::OwnDescriptor => MAX_OWN_DESCRIPTOR,
+            Ask::HsDescriptor(_) => MAX_HS_DESCRIPTOR,
+            Ask::HsPublish(_) => MAX_HEAD_LEN,
+        };
+        most.min(MAX_ANSWER_LEN)
     }
 
     /// What is asked for. C tor: `.z` offers deflate, whatever the header says, so whoever asks
@@ -401,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_diff_is_asked_for_while_the_old_one_is_young() {
-        let consensus = super::super::consensus::tests::verified();
+        let consensus = consensus::tests::verified();
         let after = |hours: u64| Wall::from_secs(consensus.lifetime().valid_after.as_secs() + hours * 3600);
         let held = Held::new(&consensus, after(72));
         assert_eq!(held.diff_from, Some(consensus.digests().signed_sha3));

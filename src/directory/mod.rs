@@ -11,6 +11,7 @@
 pub mod authorities;
 pub mod certs;
 pub mod consensus;
+pub mod decompress;
 pub mod diff;
 pub mod download;
 mod family;
@@ -93,6 +94,12 @@ pub enum Error {
     AnswerMalformed,
     /// A directory's answer ended before it should.
     AnswerCut,
+    /// A directory's answer is compressed in a way that we did not offer.
+    EncodingRefused,
+    /// What is compressed is malformed.
+    CompressionMalformed,
+    /// What is compressed becomes so much larger that it was made to harm.
+    CompressionBomb,
     /// A `DirAuthority` line is malformed.
     AuthorityLineMalformed,
     /// A `FallbackDir` line is malformed.
