@@ -3,9 +3,10 @@
 //! The last hop is chosen first, for what it must do; then the guard, of those that we keep
 //! (`guards`); then what is between. Opens nothing, and knows no circuit: what is built ahead,
 //! and which streams may share it, is for `client`, which calls this, as `onion` does by way
-//! of it. How long building may take is `timeout`.
+//! of it. How long building may take is `timeout`, how guards treat our circuits is `bias`.
 //! Spec: path-spec; guard-spec. C tor: core/or/circuitbuild.c.
 
+pub mod bias;
 pub mod guards;
 pub mod rules;
 pub mod timeout;
@@ -195,7 +196,7 @@ pub struct View<'a> {
     pub dir: &'a NetDir,
     /// Who may be used.
     pub rules: Rules<'a>,
-    /// Guards that treated our circuits so badly that they are not used.
+    /// Guards that treated our circuits so badly that they are not used: [`bias::PathBias::dropped`].
     pub dropped: &'a Avoided,
     /// How many guards the user wants.
     pub wish: Wish,
