@@ -288,6 +288,58 @@ fn guards_that_were_not_updated_are_noticed() {
     assert_eq!(Error::GuardsOutdated.blame(), Blame::Bug);
 }
 
+/// Arti's network of tor-netdir, `testnet`: forty relays in pairs and in five subnets, of which
+/// every ten are plain, exits, guards, and both.
+fn artis_network(has_exits: bool) -> NetDir {
+    let sketch = |number: usize| {
+        let flags = ["", "Exit", "Guard", "Exit Guard"][number / 10];
+        let is_exit = has_exits && !(number / 10).is_multiple_of(2);
+        let policy = match number % 2 {
+            _ if !is_exit => "p reject 1-65535\n",
+            1 => "p accept 80,443\n",
+            _ => "p accept 1-65535\n",
+        };
+        let bandwidth = 1000 * u32::try_from(number % 10 + 1).unwrap();
+        let sketch = Sketch::new(&format!("Fast Stable V2Dir {flags}"), bandwidth);
+        sketch.with(policy).with(&family(&[number ^ 1])).at([u8::try_from(number % 5).unwrap(), 0, 0, 3])
+    };
+    net("bwweightscale=1", "", &(0..40).map(sketch).collect::<Vec<_>>())
+}
+
+/// Arti, tor-circmgr, `path/exitpath`: `by_ports`, `any_exit`, `no_exits`.
+#[test]
+fn the_paths_of_artis_network_are_as_arti_wants_them() {
+    let mut world = World::new(artis_network(true), 18);
+    let to = |ports: &[u16]| Need::Exit {
+        targets: ports.iter().map(|&port| Target { port, family: Family::Ipv4 }).collect(),
+        is_stable: false,
+        avoided: Arc::default(),
+    };
+    let chosen = Hop::of(&world.dir.by_rsa_id(&id(0x20)).unwrap());
+    let to_chosen = Need::To { last: Box::new(chosen), is_foreign: false, is_stable: false, avoided: Arc::default() };
+    for need in [to(&[443, 1119]), to(&[]), to_chosen] {
+        let mut exits = BTreeSet::new();
+        for _ in 0..200 {
+            let path = world.pick(&need).unwrap();
+            assert_lawful(&world.dir, &path, &need);
+            assert_eq!(path.hops.len(), 3);
+            exits.insert(ids(&path)[2]);
+        }
+        let expected: BTreeSet<_> = match &need {
+            Need::To { .. } => [id(0x20)].into(),
+            Need::Exit { targets, .. } if !targets.is_empty() => {
+                (0..20).map(|n| id(n % 10 / 2 * 2 + 10 + n / 10 * 20)).collect()
+            }
+            _ => (10..20).chain(30..40).map(id).collect(),
+        };
+        assert!(exits.is_subset(&expected) && exits.len() * 4 >= expected.len() * 3, "{need:?} {}", exits.len());
+    }
+    let mut world = World::new(artis_network(false), 19);
+    assert_eq!(world.pick(&to(&[80])), Err(Error::NoExit));
+    assert_eq!(world.pick(&to(&[])), Err(Error::NoExit));
+    assert_eq!(world.pick(&Need::Inner { is_stable: false }).map(|path| path.hops.len()), Ok(3));
+}
+
 /// One relay of a random network.
 fn any_sketch() -> impl Strategy<Value = (Sketch, Vec<usize>)> {
     let flags = proptest::sample::subsequence(
