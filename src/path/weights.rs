@@ -134,6 +134,13 @@ mod tests {
         let dir = net("", WEIGHTS, &relays);
         let last = |relay: &Relay<'_>| relay.index() >= index(699);
         assert_eq!(drawn(&dir, Position::Middle, 20, last).keys().copied().collect::<Vec<_>>(), [index(699)]);
+        let third = |relay: &Relay<'_>| {
+            let [high, low, ..] = relay.rsa_id().0;
+            u16::from_be_bytes([high, low]).is_multiple_of(3)
+        };
+        let seen = drawn(&dir, Position::Middle, 1000, third);
+        let thirds: Vec<_> = (0..700).step_by(3).map(index).collect();
+        assert!(seen.len() > 200 && seen.keys().all(|at| thirds.contains(at)));
         let weightless = |relay: &Relay<'_>| relay.index() == index(300);
         assert_eq!(drawn(&dir, Position::Middle, 20, weightless).keys().copied().collect::<Vec<_>>(), [index(300)]);
         assert_eq!(draw(&dir, Position::Middle, |_| false, &mut Seeded(1)), None);
