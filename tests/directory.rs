@@ -368,8 +368,10 @@ fn how_long_a_path_takes() {
     });
     best("see whether there is enough to build with", || view.check(&guards).unwrap());
     let targets = vec![rules::Target { port: 443, family: rules::Family::Either }];
-    let exit = Need::Exit { targets, is_stable: false, avoided: Arc::default() };
-    for (what, need) in [("a path to port 443", exit), ("an inner path", Need::Inner { is_stable: true })] {
+    let exit = Need::Exit { targets, is_stable: false, speaks: Vec::new(), avoided: Arc::default() };
+    for (what, need) in
+        [("a path to port 443", exit), ("an inner path", Need::Inner { is_stable: true, speaks: Vec::new() })]
+    {
         best(what, || view.pick(&need, &mut guards, &mut entropy).unwrap());
     }
 }

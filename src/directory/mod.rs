@@ -40,7 +40,7 @@ use pool::{NONE, Place, Pool};
 use weights::{Position, PositionWeights};
 
 pub use crate::crypto::x25519::PublicKey as NtorKey;
-pub use crate::wire::protover::Protocols;
+pub use crate::wire::protover::{Protocol, Protocols};
 pub use relay::Relay;
 
 /// Why a document, or an answer with one, was refused.

@@ -18,6 +18,7 @@ pub(crate) struct Sketch {
     pub(crate) bandwidth: u32,
     pub(crate) ipv4: Ipv4Addr,
     pub(crate) ipv6: Option<SocketAddrV6>,
+    pub(crate) protocols: &'static str,
     /// Lines of its microdescriptor.
     pub(crate) lines: String,
     pub(crate) has_ntor: bool,
@@ -32,6 +33,7 @@ impl Sketch {
             bandwidth,
             ipv4: Ipv4Addr::UNSPECIFIED,
             ipv6: None,
+            protocols: "Link=4",
             lines: String::new(),
             has_ntor: true,
             has_microdesc: true,
@@ -95,7 +97,10 @@ pub(crate) fn net(params: &str, weights: &str, relays: &[Sketch]) -> NetDir {
         if let Some(ipv6) = relay.ipv6 {
             text.push_str(&format!("a {ipv6}\n"));
         }
-        text.push_str(&format!("m {digest}\ns {}\npr Link=4\nw Bandwidth={}\n", relay.flags, relay.bandwidth));
+        text.push_str(&format!(
+            "m {digest}\ns {}\npr {}\nw Bandwidth={}\n",
+            relay.flags, relay.protocols, relay.bandwidth
+        ));
         microdescs.push(microdesc);
     }
     text.push_str("directory-footer\n");

@@ -24,7 +24,7 @@ use crate::base::time::Now;
 use crate::base::{RelayIds, RsaId};
 use crate::directory::authorities::Fallback;
 use crate::directory::weights::Position;
-use crate::directory::{NetDir, NtorKey, Protocols, Relay, RelayIndex};
+use crate::directory::{NetDir, NtorKey, Protocol, Protocols, Relay, RelayIndex};
 
 /// The most hops that a controller may ask for; ours. A circuit has no budget for more
 /// RELAY_EARLY cells than this allows, one for each hop but the first.
@@ -84,6 +84,8 @@ pub enum Need {
         targets: Vec<Target>,
         /// Whether they live long.
         is_stable: bool,
+        /// What the exit must speak, as for conflux.
+        speaks: Vec<(Protocol, u8)>,
         /// Exits that will not do; after all, summaries do not say everything.
         avoided: Arc<Avoided>,
     },
@@ -91,6 +93,8 @@ pub enum Need {
     Inner {
         /// Whether its streams live long.
         is_stable: bool,
+        /// What the last hop must speak, as for onion services.
+        speaks: Vec<(Protocol, u8)>,
     },
     /// Its last hop is that one.
     To {
@@ -256,17 +260,20 @@ impl<'a> View<'a> {
     /// one that is chosen must be reported to it.
     pub fn pick(&self, need: &Need, guards: &mut Guards, entropy: &mut dyn Entropy) -> Result<Path, Error> {
         match need {
-            Need::Exit { targets, is_stable, avoided } => {
+            Need::Exit { targets, is_stable, speaks, avoided } => {
                 let quality = Quality { is_fast: true, is_stable: *is_stable };
                 let serves = |relay: &Relay<'_>| {
-                    !avoided.contains(&relay.rsa_id()) && targets.iter().all(|target| may_leave(relay, *target))
+                    !avoided.contains(&relay.rsa_id())
+                        && targets.iter().all(|target| may_leave(relay, *target))
+                        && does_speak(relay, speaks)
                 };
                 let exit = self.draw(Place::Exit, quality, serves, entropy).ok_or(Error::NoExit)?;
                 self.lead_to(exit, 1, quality, &Avoided::new(), guards, entropy)
             }
-            Need::Inner { is_stable } => {
+            Need::Inner { is_stable, speaks } => {
                 let quality = Quality { is_fast: true, is_stable: *is_stable };
-                let last = self.draw(Place::Inner, quality, |_| true, entropy).ok_or(Error::NoEnd)?;
+                let serves = |relay: &Relay<'_>| does_speak(relay, speaks);
+                let last = self.draw(Place::Inner, quality, serves, entropy).ok_or(Error::NoEnd)?;
                 self.lead_to(last, 1, quality, &Avoided::new(), guards, entropy)
             }
             Need::To { last, is_foreign, is_stable, avoided } => {
@@ -386,6 +393,13 @@ impl<'a> View<'a> {
         let hops = hops.ok_or(Error::UnknownRelay)?;
         let address = hops.first().and_then(|hop| self.rules.address(hop.ipv4, hop.ipv6));
         Ok(Path { address: address.ok_or(Error::PathMalformed)?, hops, guard: None, restriction: None })
+    }
+}
+
+fn does_speak(relay: &Relay<'_>, speaks: &[(Protocol, u8)]) -> bool {
+    speaks.is_empty() || {
+        let protocols = relay.protocols();
+        speaks.iter().all(|(protocol, version)| protocols.supports(*protocol, *version))
     }
 }
 

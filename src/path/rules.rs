@@ -5,12 +5,16 @@
 //! summaries". C tor: `router_can_choose_node`, `nodelist_add_node_and_family`.
 
 use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::collections::BTreeSet;
 
 use super::Hop;
 use crate::base::RsaId;
 use crate::directory::consensus::Flag;
 use crate::directory::weights::Position;
 use crate::directory::{NetDir, Relay, RelayIndex};
+
+/// Relays by identity, as in what must not be used this time.
+pub type Avoided = BTreeSet<RsaId>;
 
 /// Relays whose IPv4 addresses begin alike for so many bits may not be on one path.
 const SUBNET_V4: u32 = 16;
@@ -255,9 +259,6 @@ pub fn are_near(a: IpAddr, b: IpAddr) -> bool {
         _ => false,
     }
 }
-
-/// Relays by identity, as in what must not be used this time.
-pub type Avoided = std::collections::BTreeSet<RsaId>;
 
 #[cfg(test)]
 mod tests;

@@ -49,7 +49,7 @@ fn view<'a>(dir: &'a NetDir, rules: Rules<'a>, now: Now) -> View<'a> {
 
 fn exit_to(port: u16) -> Need {
     let targets = vec![Target { port, family: Family::Either }];
-    Need::Exit { targets, is_stable: false, avoided: Arc::default() }
+    Need::Exit { targets, is_stable: false, speaks: Vec::new(), avoided: Arc::default() }
 }
 
 fn ids(path: &Path) -> Vec<RsaId> {
@@ -86,7 +86,7 @@ fn a_path_is_a_guard_a_middle_and_an_exit() {
 #[test]
 fn a_last_hop_that_others_named_is_one_hop_farther() {
     let mut world = World::new(big_fake_network(), 2);
-    assert_eq!(world.pick(&Need::Inner { is_stable: true }).unwrap().hops.len(), 3);
+    assert_eq!(world.pick(&Need::Inner { is_stable: true, speaks: Vec::new() }).unwrap().hops.len(), 3);
     let last = Hop::of(&world.dir.by_rsa_id(&id(7)).unwrap());
     for (is_foreign, hops) in [(false, 3), (true, 4)] {
         let need = Need::To { last: Box::new(last), is_foreign, is_stable: true, avoided: Arc::default() };
@@ -121,6 +121,7 @@ fn an_exit_that_refused_is_not_chosen_again() {
     let avoiding = |numbers: &[usize]| Need::Exit {
         targets: vec![Target { port: 443, family: Family::Ipv4 }],
         is_stable: false,
+        speaks: Vec::new(),
         avoided: Arc::new(numbers.iter().map(|&number| id(number)).collect()),
     };
     for _ in 0..20 {
@@ -128,6 +129,21 @@ fn an_exit_that_refused_is_not_chosen_again() {
     }
     assert_eq!(world.pick(&avoiding(&[0, 1])), Err(Error::NoExit));
     assert_eq!(world.pick(&exit_to(25)), Err(Error::NoExit));
+}
+
+#[test]
+fn a_last_hop_speaks_what_it_must() {
+    let speaks = vec![(Protocol::Conflux, 1), (Protocol::HsRend, 2)];
+    let protocols = ["Link=4", "Conflux=1 HSRend=1", "Conflux=1 HSRend=1-2", "HSRend=2"];
+    let exit = |protocols| Sketch { protocols, ..Sketch::new("Fast Exit", 9).with(EXIT) };
+    let guard = Sketch::new("Fast Stable Guard V2Dir", 9);
+    let relays: Vec<_> = protocols.map(exit).into_iter().chain([guard, Sketch::new("Fast", 9)]).collect();
+    let mut world = World::new(net("", "", &relays), 20);
+    world.are_subnets_distinct = false;
+    let exit = Need::Exit { targets: Vec::new(), is_stable: false, speaks: speaks.clone(), avoided: Arc::default() };
+    for need in [exit, Need::Inner { is_stable: false, speaks }] {
+        assert!((0..20).all(|_| ids(&world.pick(&need).unwrap())[2] == id(2)));
+    }
 }
 
 #[test]
@@ -141,7 +157,7 @@ fn what_is_not_as_good_is_taken_rather_than_nothing() {
         let mut world = World::new(net("", "", &exits(flags)), 5);
         world.are_subnets_distinct = false;
         let Need::Exit { targets, avoided, .. } = exit_to(80) else { return BTreeSet::new() };
-        let need = Need::Exit { targets, is_stable, avoided };
+        let need = Need::Exit { targets, is_stable, speaks: Vec::new(), avoided };
         let picked: Vec<_> = (0..40).map(|_| ids(&world.pick(&need).unwrap())[2]).collect();
         (0..flags.len()).filter(|number| picked.contains(&id(number + 2))).collect()
     };
@@ -163,7 +179,10 @@ fn without_a_place_there_is_no_path() {
     let near = |sketch: Sketch| sketch.at([10, 0, 0, 1]);
     assert_eq!(path(&[near(guard()), near(exit())]), Err(Error::NoGuard));
     assert_eq!(path(&[guard(), exit().at([10, 0, 0, 1])]), Err(Error::NoMiddle));
-    assert_eq!(World::new(net("", "", &[]), 8).pick(&Need::Inner { is_stable: false }), Err(Error::NoEnd));
+    assert_eq!(
+        World::new(net("", "", &[]), 8).pick(&Need::Inner { is_stable: false, speaks: Vec::new() }),
+        Err(Error::NoEnd)
+    );
     assert_eq!(
         path(&[near(guard()), exit().at([10, 1, 0, 1]), exit().at([10, 2, 0, 1])]).map(|path| path.hops.len()),
         Ok(3)
@@ -313,6 +332,7 @@ fn the_paths_of_artis_network_are_as_arti_wants_them() {
     let to = |ports: &[u16]| Need::Exit {
         targets: ports.iter().map(|&port| Target { port, family: Family::Ipv4 }).collect(),
         is_stable: false,
+        speaks: Vec::new(),
         avoided: Arc::default(),
     };
     let chosen = Hop::of(&world.dir.by_rsa_id(&id(0x20)).unwrap());
@@ -337,7 +357,7 @@ fn the_paths_of_artis_network_are_as_arti_wants_them() {
     let mut world = World::new(artis_network(false), 19);
     assert_eq!(world.pick(&to(&[80])), Err(Error::NoExit));
     assert_eq!(world.pick(&to(&[])), Err(Error::NoExit));
-    assert_eq!(world.pick(&Need::Inner { is_stable: false }).map(|path| path.hops.len()), Ok(3));
+    assert_eq!(world.pick(&Need::Inner { is_stable: false, speaks: Vec::new() }).map(|path| path.hops.len()), Ok(3));
 }
 
 /// One relay of a random network.
@@ -386,7 +406,7 @@ fn assert_lawful(dir: &NetDir, path: &Path, need: &Need) {
     }
     assert!(!first.flags().has(Flag::MiddleOnly) && !last.flags().has(Flag::MiddleOnly));
     assert_eq!(path.guard.map(|guard| guard.id), Some(first.rsa_id()));
-    if let Need::Exit { targets, avoided, is_stable } = need {
+    if let Need::Exit { targets, avoided, is_stable, .. } = need {
         let serves = |relay: &Relay<'_>| {
             !avoided.contains(&relay.rsa_id())
                 && may_leave_somewhere(relay)
@@ -423,9 +443,9 @@ proptest! {
         let family = [Family::Ipv4, Family::Ipv6, Family::Either][usize::from(port % 3)];
         let last = world.dir.relays().find(|relay| relay.ntor_key().is_some()).map(|relay| Hop::of(&relay));
         let mut needs = vec![
-            Need::Exit { targets: vec![Target { port, family }], is_stable, avoided: Arc::clone(&avoided) },
-            Need::Exit { targets: Vec::new(), is_stable, avoided: Arc::default() },
-            Need::Inner { is_stable },
+            Need::Exit { targets: vec![Target { port, family }], is_stable, speaks: Vec::new(), avoided: Arc::clone(&avoided) },
+            Need::Exit { targets: Vec::new(), is_stable, speaks: Vec::new(), avoided: Arc::default() },
+            Need::Inner { is_stable, speaks: Vec::new() },
         ];
         let usable = |hop: &Hop| !world.dir.by_rsa_id(&hop.ids.rsa.unwrap()).unwrap().flags().has(Flag::MiddleOnly);
         needs.extend(last.filter(usable).map(|last| Need::To { last: Box::new(last), is_foreign: true, is_stable, avoided: Arc::clone(&avoided) }));
