@@ -15,6 +15,7 @@
 //!   one hop may have under way) and `directory` (who is in the network)
 //! - floor 3: `circuit` (a row of hops, what goes through it, and the streams at its hops) and
 //!   `path` (guards, and which relays a circuit goes through)
+//! - floor 5: `client` (all of it as one machine; so far it learns the network)
 //! - floor 6: `proxy` (what local programs say, and what they are told)
 //! - floor 8: `lab` (a Tor network in one process, in virtual time or on 127.0.0.1, and the
 //!   probe of one relay)
@@ -23,6 +24,7 @@
 mod base;
 pub mod bench;
 mod circuit;
+mod client;
 pub mod config;
 mod crypto;
 mod directory;
@@ -44,6 +46,9 @@ pub mod internal {
     }
     pub mod circuit {
         pub use crate::circuit::*;
+    }
+    pub mod client {
+        pub use crate::client::*;
     }
     pub mod config {
         pub use crate::config::*;

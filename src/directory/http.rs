@@ -101,6 +101,12 @@ impl Held {
         Held { lifetime, diff_from: is_young.then_some(consensus.digests().signed_sha3) }
     }
 
+    /// The same, of which no diff is wanted.
+    #[must_use]
+    pub fn without_diff(self) -> Held {
+        Held { diff_from: None, ..self }
+    }
+
     fn modified_since(&self) -> Wall {
         let half = self.lifetime.interval().as_secs() / 2;
         Wall::from_secs(self.lifetime.valid_after.as_secs() + MODIFIED_DELAY.min(half))

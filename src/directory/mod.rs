@@ -100,6 +100,12 @@ pub enum Error {
     CompressionMalformed,
     /// What is compressed becomes so much larger that it was made to harm.
     CompressionBomb,
+    /// A directory has not what was asked for, or too much to do, or says it in a way we cannot read.
+    AnswerRefused,
+    /// A directory gave some of what was asked for.
+    AnswerIncomplete,
+    /// A consensus is too old to begin with, or our clock is wrong.
+    ConsensusOutdated,
     /// A `DirAuthority` line is malformed.
     AuthorityLineMalformed,
     /// A `FallbackDir` line is malformed.
@@ -112,6 +118,7 @@ impl Error {
         match self {
             Error::Document(error) => error.blame(),
             Error::AuthorityLineMalformed | Error::FallbackLineMalformed => Blame::User,
+            Error::ConsensusOutdated => Blame::Clock,
             _ => Blame::Peer,
         }
     }

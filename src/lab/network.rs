@@ -237,6 +237,11 @@ impl Network {
         &self.relays[relay.0].facts
     }
 
+    /// What a client knows of the relay that listens there.
+    pub fn facts_of(&self, address: SocketAddr) -> Option<&RelayFacts> {
+        self.by_address.get(&address).map(|number| &self.relays[*number].facts)
+    }
+
     /// The relay itself.
     pub fn relay(&self, relay: RelayNo) -> &Relay {
         &self.relays[relay.0].relay

@@ -8,7 +8,9 @@
 #![allow(clippy::disallowed_methods, reason = "a test reads its seed from the environment")]
 #![allow(clippy::print_stdout, reason = "a test prints its seed")]
 
+mod bootstrap;
 mod circuits;
+mod client;
 mod directory;
 mod driver;
 mod near;

@@ -1,0 +1,447 @@
+//! From nothing to usable: the consensus, its certificates, the microdescriptors; and then the
+//! next ones in their time.
+//!
+//! Says what to ask whom, takes the answers as they arrive, and holds what came of them. Not
+//! how a directory is reached (`mod.rs`), nor how its documents are checked (`directory`).
+//! Spec: dir-spec, "Client operation"; path-spec, "Relays and exits". C tor:
+//! feature/nodelist/networkstatus.c, feature/dirclient/; core/mainloop/mainloop.c.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Progress;
+use super::links::Goal;
+use crate::base::random::{self, Entropy};
+use crate::base::time::{Now, Tick, Wall, earlier};
+use crate::base::{RelayIds, RsaId};
+use crate::directory::authorities::{self, Authority, Fallback};
+use crate::directory::certs::{self, Certificates, KeyIds};
+use crate::directory::consensus::{self, Unchecked, Verdict};
+use crate::directory::decompress::{Decompressor, OFFERED};
+use crate::directory::download::{Directories, Fetcher, Holding, Want, requests};
+use crate::directory::http::{self, Answer, Ask, Held};
+use crate::directory::{self, NetDir, microdesc};
+
+/// How many consensuses are asked for at once, and microdescriptors. Ours: three, as C tor has
+/// it for the first of these; Arti asks four for the second.
+const MAX_CONSENSUS_FETCHES: usize = 1;
+const MAX_MICRODESC_FETCHES: usize = 3;
+/// How much of a body is passed over whose status says that it is not what was asked for; ours.
+const MAX_UNREAD: usize = 64 * 1024;
+
+/// One request to a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FetchNo(pub u32);
+
+/// A request that is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Which.
+    pub fetch: FetchNo,
+    /// Whom to ask.
+    pub goal: Goal,
+}
+
+/// What is known of the network.
+pub struct Bootstrap {
+    authorities: Vec<Authority>,
+    trusted: Vec<RsaId>,
+    fallbacks: Vec<Fallback>,
+    certificates: Certificates,
+    /// A consensus without some of the certificates that it needs.
+    waiting: Option<(Unchecked, Vec<KeyIds>)>,
+    dir: Option<NetDir>,
+    /// When to fetch the next consensus.
+    next_consensus: Wall,
+    last_microdescs: Option<Tick>,
+    directories: Directories,
+    fetches: BTreeMap<FetchNo, Fetch>,
+    next_fetch: u32,
+    max_stall: Duration,
+    progress: Progress,
+}
+
+struct Fetch {
+    server: Goal,
+    what: What,
+    answer: http::Reader,
+    /// From when the head says how the body is compressed.
+    body: Option<Decompressor>,
+    /// Bytes of a body that nobody wants.
+    unread: usize,
+    /// The directory must have said something by then.
+    by: Tick,
+}
+
+enum What {
+    Consensus(Box<consensus::Parser>),
+    Certificates {
+        asked: Vec<KeyIds>,
+        text: Vec<u8>,
+    },
+    /// All that were asked for, and those of which there was no word yet.
+    Microdescs {
+        asked: Vec<[u8; 32]>,
+        left: BTreeSet<[u8; 32]>,
+        parser: microdesc::Parser,
+    },
+}
+
+impl What {
+    /// What is asked for, without what is held of it already.
+    fn ask<'a>(&'a self, trusted: &'a [RsaId]) -> Ask<'a> {
+        match self {
+            What::Consensus(_) => Ask::Consensus { authorities: trusted, held: None },
+            What::Certificates { asked, .. } => Ask::Certificates(asked),
+            What::Microdescs { asked, .. } => Ask::Microdescs(asked),
+        }
+    }
+
+    /// Takes bytes of the document.
+    fn take(&mut self, bytes: &[u8], dir: &mut Option<NetDir>) -> Result<(), directory::Error> {
+        match self {
+            What::Consensus(parser) => parser.push(bytes),
+            What::Certificates { text, .. } => {
+                text.extend_from_slice(bytes);
+                Ok(())
+            }
+            What::Microdescs { left, parser, .. } => {
+                parser.push(bytes, &mut |found| take_microdesc(dir, left, found));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What the user says about it.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// Those trusted, in place of the built-in ones.
+    pub authorities: Vec<Authority>,
+    /// Those asked first, in place of the built-in ones.
+    pub fallbacks: Vec<Fallback>,
+    /// Whether the built-in fallbacks may be asked where nothing replaces them.
+    pub uses_default_fallbacks: bool,
+    /// How long a directory may say nothing.
+    pub max_stall: Duration,
+}
+
+impl Bootstrap {
+    /// Nothing is known yet. C tor: whoever names authorities or fallbacks gets none of those
+    /// that are built in.
+    pub fn new(wish: Wish) -> Bootstrap {
+        let is_default = wish.authorities.is_empty();
+        let authorities = if is_default { authorities::built_in() } else { wish.authorities };
+        let uses_built_in = is_default && wish.fallbacks.is_empty() && wish.uses_default_fallbacks;
+        let fallbacks = if uses_built_in { authorities::built_in_fallbacks().collect() } else { wish.fallbacks };
+        Bootstrap {
+            trusted: authorities::v3_identities(&authorities),
+            authorities,
+            fallbacks,
+            certificates: Certificates::default(),
+            waiting: None,
+            dir: None,
+            next_consensus: Wall::default(),
+            last_microdescs: None,
+            directories: Directories::default(),
+            fetches: BTreeMap::new(),
+            next_fetch: 0,
+            max_stall: wish.max_stall,
+            progress: Progress::Starting,
+        }
+    }
+
+    /// The directory, once there is one.
+    pub fn dir(&self) -> Option<&NetDir> {
+        self.dir.as_ref()
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// Whether paths can be built.
+    pub fn is_enough(&self, wall: Wall) -> bool {
+        self.dir.as_ref().is_some_and(|dir| {
+            let consensus = dir.consensus();
+            consensus.lifetime().is_reasonably_live(wall) && dir.share().is_enough(consensus.params())
+        })
+    }
+
+    /// What is to be asked for now.
+    pub fn orders(&mut self, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
+        let certificates: Vec<KeyIds> = self.waiting.iter().flat_map(|(_, missing)| missing.clone()).collect();
+        let holding = Holding {
+            dir: self.dir.as_ref(),
+            certificates: &certificates,
+            next_consensus: self.next_consensus,
+            last_microdescs: self.last_microdescs,
+            is_enough: self.is_enough(now.wall),
+        };
+        match holding.want(now.wall, now.tick) {
+            Want::Nothing => Vec::new(),
+            Want::Certificates => self.order_certificates(certificates, now, entropy),
+            Want::Consensus => self.order_consensus(now, entropy),
+            Want::Microdescs => self.order_microdescs(now, entropy),
+        }
+    }
+
+    /// The text of a request, as it is sent to whoever it is for.
+    pub fn request(&self, no: FetchNo, now: Wall) -> Option<String> {
+        let fetch = self.fetches.get(&no)?;
+        let host = *fetch.server.addresses.first()?;
+        let ask = match fetch.what.ask(&self.trusted) {
+            Ask::Consensus { authorities, .. } => {
+                let held = self.dir.as_ref().map(|dir| Held::new(dir.consensus(), now).without_diff());
+                Ask::Consensus { authorities, held }
+            }
+            ask => ask,
+        };
+        Some(ask.request(host, &OFFERED))
+    }
+
+    /// Bytes of an answer. False if no more of it are wanted.
+    pub fn handle_bytes(&mut self, no: FetchNo, bytes: &[u8], now: Now) -> bool {
+        let Some(fetch) = self.fetches.get_mut(&no) else { return false };
+        fetch.by = now.tick + self.max_stall;
+        let had_head = fetch.answer.head().is_some();
+        let Ok(body) = fetch.answer.push(bytes) else { return false };
+        if had_head && body.len() < bytes.len() {
+            // It goes on behind what it says is its end, perhaps for ever.
+            return false;
+        }
+        let Some(head) = fetch.answer.head() else { return true };
+        if head.answer() != Answer::Given {
+            // Its status is all there is to know.
+            fetch.unread = fetch.unread.saturating_add(body.len());
+            return fetch.unread <= MAX_UNREAD;
+        }
+        if matches!(fetch.what, What::Consensus(_)) {
+            self.progress.reach(Progress::LoadingStatus);
+        }
+        let Fetch { body: decompressor, what, .. } = fetch;
+        if decompressor.is_none() {
+            *decompressor = Decompressor::for_answer(&what.ask(&self.trusted), head).ok();
+        }
+        let dir = &mut self.dir;
+        decompressor.as_mut().is_some_and(|it| it.push(body, &mut |piece| what.take(piece, dir)).is_ok())
+    }
+
+    /// An answer is over: whether it was any good.
+    pub fn handle_end(&mut self, no: FetchNo, now: Now, entropy: &mut dyn Entropy) -> Result<(), directory::Error> {
+        let Some(fetch) = self.fetches.remove(&no) else { return Ok(()) };
+        let server = fetch.server.ids.rsa.unwrap_or(RsaId([0; 20]));
+        let result = self.conclude(fetch, now, entropy);
+        self.measure(now);
+        match result {
+            Ok(()) => self.directories.on_success(&server),
+            Err(_) => self.directories.on_failure(server, now.tick, entropy),
+        }
+        result
+    }
+
+    /// A directory could not be reached, or broke off.
+    pub fn handle_failure(&mut self, no: FetchNo, now: Now, entropy: &mut dyn Entropy) {
+        if let Some(fetch) = self.fetches.remove(&no) {
+            let server = fetch.server.ids.rsa.unwrap_or(RsaId([0; 20]));
+            self.directories.on_failure(server, now.tick, entropy);
+        }
+        // What came before it broke off was good.
+        self.measure(now);
+    }
+
+    /// The connection, the link or the circuit to some directory got so far.
+    pub fn on_step(&mut self, step: Progress) {
+        if self.dir.is_none() {
+            self.progress.reach(step);
+        }
+    }
+
+    /// Requests whose directories have said nothing for too long.
+    pub fn stalled(&self, now: Tick) -> Vec<FetchNo> {
+        self.fetches.iter().filter(|(_, fetch)| fetch.by <= now).map(|(no, _)| *no).collect()
+    }
+
+    /// When to look again.
+    pub fn next_deadline(&self, now: Now) -> Option<Tick> {
+        let stalls = self.fetches.values().map(|fetch| fetch.by).min();
+        let retries = self.directories.next_deadline(now.tick);
+        let next = self.next_consensus.since(now.wall);
+        let next = (self.dir.is_some() && !next.is_zero()).then(|| now.tick + next);
+        earlier(earlier(stalls, retries), next)
+    }
+
+    // --- what to ask ---------------------------------------------------------------------
+
+    fn count(&self, is_such: impl Fn(&What) -> bool) -> usize {
+        self.fetches.values().filter(|fetch| is_such(&fetch.what)).count()
+    }
+
+    fn order_consensus(&mut self, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
+        if self.count(|what| matches!(what, What::Consensus(_))) >= MAX_CONSENSUS_FETCHES {
+            return Vec::new();
+        }
+        self.order(What::Consensus(Box::default()), false, now, entropy).into_iter().collect()
+    }
+
+    fn order_certificates(&mut self, asked: Vec<KeyIds>, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
+        if self.count(|what| matches!(what, What::Certificates { .. })) > 0 {
+            return Vec::new();
+        }
+        self.progress.reach(Progress::LoadingKeys);
+        self.order(What::Certificates { asked, text: Vec::new() }, false, now, entropy).into_iter().collect()
+    }
+
+    fn order_microdescs(&mut self, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
+        let mut under_way: BTreeSet<[u8; 32]> = BTreeSet::new();
+        for fetch in self.fetches.values() {
+            if let What::Microdescs { left, .. } = &fetch.what {
+                under_way.extend(left);
+            }
+        }
+        let missing: Vec<[u8; 32]> =
+            self.dir.iter().flat_map(|dir| dir.missing()).filter(|digest| !under_way.contains(digest)).collect();
+        let free = MAX_MICRODESC_FETCHES.saturating_sub(self.count(|what| matches!(what, What::Microdescs { .. })));
+        let parts: Vec<Vec<[u8; 32]>> = requests(&missing).take(free).map(<[_]>::to_vec).collect();
+        if !parts.is_empty() {
+            self.progress.reach(Progress::RequestingDescriptors);
+            self.last_microdescs = Some(now.tick);
+        }
+        let order = |asked: Vec<[u8; 32]>| {
+            let left = asked.iter().copied().collect();
+            let what = What::Microdescs { asked, left, parser: microdesc::Parser::default() };
+            self.order(what, true, now, entropy)
+        };
+        parts.into_iter().filter_map(order).collect()
+    }
+
+    fn order(&mut self, what: What, for_microdescs: bool, now: Now, entropy: &mut dyn Entropy) -> Option<Order> {
+        let goal = self.server(for_microdescs, now.tick, entropy)?;
+        let fetch = FetchNo(self.next_fetch);
+        self.next_fetch = self.next_fetch.wrapping_add(1);
+        let (by, answer) = (now.tick + self.max_stall, http::Reader::default());
+        self.fetches.insert(fetch, Fetch { server: goal.clone(), what, answer, body: None, unread: 0, by });
+        Some(Order { fetch, goal })
+    }
+
+    /// Whom to ask: fallbacks, or where there are none, authorities.
+    fn server(&self, for_microdescs: bool, now: Tick, entropy: &mut dyn Entropy) -> Option<Goal> {
+        let fallbacks = self.fallbacks.iter().map(|fallback| Goal {
+            ids: fallback.ids,
+            addresses: [Some(fallback.address), fallback.ipv6.map(Into::into)].into_iter().flatten().collect(),
+        });
+        let mut goals: Vec<Goal> = fallbacks.collect();
+        if goals.is_empty() {
+            goals.extend(self.authorities.iter().filter(|authority| !authority.is_bridge).filter_map(goal));
+        }
+        goals.retain(|goal| goal.ids.rsa.is_some_and(|id| self.directories.may_ask(&id, for_microdescs, now)));
+        let drawn = random::below(entropy, u32::try_from(goals.len()).ok()?);
+        let place = usize::try_from(drawn).ok()?;
+        (place < goals.len()).then(|| goals.swap_remove(place))
+    }
+
+    // --- what came of it -----------------------------------------------------------------
+
+    fn conclude(&mut self, mut fetch: Fetch, now: Now, entropy: &mut dyn Entropy) -> Result<(), directory::Error> {
+        match fetch.answer.finish()?.answer() {
+            Answer::Given => {}
+            Answer::NotModified => {
+                self.plan_next(now, entropy);
+                return Ok(());
+            }
+            _ => return Err(directory::Error::AnswerRefused),
+        }
+        let (what, dir) = (&mut fetch.what, &mut self.dir);
+        if let Some(body) = fetch.body.take() {
+            body.finish(&mut |piece| what.take(piece, dir))?;
+        }
+        match fetch.what {
+            What::Consensus(parser) => {
+                let unchecked = parser.finish()?;
+                self.check(unchecked, now, entropy)
+            }
+            What::Certificates { asked, text } => self.take_certificates(&asked, &text, now, entropy),
+            What::Microdescs { mut left, parser, .. } => {
+                let dir = &mut self.dir;
+                parser.finish(&mut |found| take_microdesc(dir, &mut left, found));
+                self.progress.reach(Progress::LoadingDescriptors);
+                // What it did not have it may never have.
+                if left.is_empty() { Ok(()) } else { Err(directory::Error::AnswerIncomplete) }
+            }
+        }
+    }
+
+    fn check(&mut self, unchecked: Unchecked, now: Now, entropy: &mut dyn Entropy) -> Result<(), directory::Error> {
+        match unchecked.check(&self.certificates, &self.trusted, now.wall) {
+            Verdict::Refused(error) => Err(error),
+            Verdict::CertificatesMissing { consensus, missing } => {
+                self.waiting = Some((consensus, missing));
+                Ok(())
+            }
+            Verdict::Good { consensus, .. } => {
+                if !consensus.lifetime().is_reasonably_live(now.wall) {
+                    return Err(directory::Error::ConsensusOutdated);
+                }
+                match &mut self.dir {
+                    Some(dir) => dir.replace(consensus)?,
+                    None => self.dir = Some(NetDir::new(consensus)),
+                }
+                self.directories.on_consensus();
+                self.plan_next(now, entropy);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether it has become enough.
+    fn measure(&mut self, now: Now) {
+        if self.is_enough(now.wall) {
+            self.progress.reach(Progress::EnoughDirectory);
+        }
+    }
+
+    fn plan_next(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        if let Some(dir) = &self.dir {
+            self.next_consensus = Fetcher::Client.next_fetch(&dir.consensus().lifetime(), now.wall, entropy);
+        }
+    }
+
+    fn take_certificates(
+        &mut self,
+        asked: &[KeyIds],
+        text: &[u8],
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), directory::Error> {
+        for certificate in certs::check_all(text).flatten().filter(|it| asked.contains(&it.ids())) {
+            self.certificates.insert(certificate, &self.trusted);
+        }
+        let Some((consensus, before)) = self.waiting.take() else { return Ok(()) };
+        self.check(consensus, now, entropy)?;
+        // A directory that gave none of them is asked for nothing more.
+        let is_stuck = self.waiting.as_ref().is_some_and(|(_, missing)| missing.len() == before.len());
+        if is_stuck { Err(directory::Error::AnswerIncomplete) } else { Ok(()) }
+    }
+}
+
+/// Where an authority speaks Tor.
+fn goal(authority: &Authority) -> Option<Goal> {
+    let ipv4 = core::net::SocketAddr::new((*authority.ipv4.ip()).into(), authority.or_port?);
+    let addresses = [Some(ipv4), authority.ipv6.map(Into::into)].into_iter().flatten().collect();
+    Some(Goal { ids: RelayIds { rsa: Some(authority.rsa), ed25519: None }, addresses })
+}
+
+/// Takes one that was asked for; any other costs nothing but itself.
+fn take_microdesc(
+    dir: &mut Option<NetDir>,
+    left: &mut BTreeSet<[u8; 32]>,
+    found: Result<microdesc::Microdesc<'_>, directory::Error>,
+) {
+    let Ok(microdesc) = found else { return };
+    if let Some(dir) = dir
+        && left.remove(&microdesc.digest)
+    {
+        dir.insert(&microdesc);
+    }
+}

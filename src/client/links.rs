@@ -1,0 +1,212 @@
+//! Which link serves which relay: dialled when it is wanted, shared while it lives, let go when
+//! nobody uses it.
+//!
+//! Knows who was wanted and where; the link itself is `junction.rs`'s, the connection the
+//! shell's. Called by `client/mod.rs`. Spec: tor-spec, "Connections"; dir-spec, for which
+//! relay may be asked without a circuit of its own. C tor: core/or/channel.c, connection_or.c.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::junction::LinkNo;
+use crate::base::RelayIds;
+use crate::base::time::Tick;
+
+/// How long a connection and its TLS may take to be made. C tor: `TLSHandshake` timeouts of
+/// `run_connection_housekeeping`, and Arti's five seconds for a first try; ours between.
+pub const DIAL_LIMIT: Duration = Duration::from_secs(30);
+/// How long a link that nobody uses is kept. C tor: three minutes, drawn up to half again.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(180);
+
+/// A relay to be reached: who it must prove to be, and where to try, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Goal {
+    /// Who.
+    pub ids: RelayIds,
+    /// Where.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// All links that are wanted or there.
+#[derive(Debug, Default)]
+pub struct Links {
+    known: BTreeMap<LinkNo, Known>,
+    next: u32,
+}
+
+#[derive(Debug)]
+struct Known {
+    goal: Goal,
+    /// The address that is tried, or was reached.
+    at: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Its connection is to be there by then.
+    Dialling(Tick),
+    /// The handshake goes on.
+    Greeting,
+    /// It is open; idle since then, if nobody uses it.
+    Up(Option<Tick>),
+}
+
+/// What to do for a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is there, or will be.
+    Wait(LinkNo),
+    /// Dial this first.
+    Dial(LinkNo, SocketAddr),
+}
+
+impl Links {
+    /// The link for a goal. `None` if the goal has no address.
+    pub fn want(&mut self, goal: &Goal, now: Tick) -> Option<Step> {
+        let serves = |known: &Known| known.goal.ids == goal.ids;
+        if let Some((no, known)) = self.known.iter_mut().find(|(_, known)| serves(known)) {
+            if known.state != State::Greeting && matches!(known.state, State::Up(_)) {
+                known.state = State::Up(None);
+            }
+            return Some(Step::Wait(*no));
+        }
+        let first = *goal.addresses.first()?;
+        let no = LinkNo(self.next);
+        self.next = self.next.wrapping_add(1);
+        self.known.insert(no, Known { goal: goal.clone(), at: 0, state: State::Dialling(now + DIAL_LIMIT) });
+        Some(Step::Dial(no, first))
+    }
+
+    /// Whom a link is for, and where it goes; `None` if nobody wants it any more.
+    pub fn goal(&self, no: LinkNo) -> Option<(RelayIds, SocketAddr)> {
+        let known = self.known.get(&no)?;
+        Some((known.goal.ids, *known.goal.addresses.get(known.at)?))
+    }
+
+    /// Its connection is there.
+    pub fn on_dialled(&mut self, no: LinkNo) {
+        if let Some(known) = self.known.get_mut(&no) {
+            known.state = State::Greeting;
+        }
+    }
+
+    /// Its connection could not be made: the next address to try, if there is one.
+    pub fn on_dial_failed(&mut self, no: LinkNo, now: Tick) -> Option<SocketAddr> {
+        let known = self.known.get_mut(&no)?;
+        known.at += 1;
+        known.state = State::Dialling(now + DIAL_LIMIT);
+        let next = known.goal.addresses.get(known.at).copied();
+        if next.is_none() {
+            self.known.remove(&no);
+        }
+        next
+    }
+
+    /// It is open.
+    pub fn on_up(&mut self, no: LinkNo) {
+        if let Some(known) = self.known.get_mut(&no) {
+            known.state = State::Up(None);
+        }
+    }
+
+    /// It is gone.
+    pub fn on_down(&mut self, no: LinkNo) {
+        self.known.remove(&no);
+    }
+
+    /// Those whose connections take too long.
+    pub fn overdue(&self, now: Tick) -> Vec<LinkNo> {
+        let is_late = |known: &Known| matches!(known.state, State::Dialling(by) if by <= now);
+        self.known.iter().filter(|(_, known)| is_late(known)).map(|(no, _)| *no).collect()
+    }
+
+    /// Marks those that are open and unused, and gives those that were so for too long.
+    pub fn idle(&mut self, is_used: impl Fn(LinkNo) -> bool, now: Tick) -> Vec<LinkNo> {
+        let mut over = Vec::new();
+        for (no, known) in &mut self.known {
+            let State::Up(since) = &mut known.state else { continue };
+            *since = if is_used(*no) { None } else { Some(since.unwrap_or(now)) };
+            if since.is_some_and(|since| since + IDLE_LIMIT <= now) {
+                over.push(*no);
+            }
+        }
+        over
+    }
+
+    /// When to look again.
+    pub fn next_deadline(&self) -> Option<Tick> {
+        let deadline = |known: &Known| match known.state {
+            State::Dialling(by) => Some(by),
+            State::Greeting | State::Up(None) => None,
+            State::Up(Some(since)) => Some(since + IDLE_LIMIT),
+        };
+        self.known.values().filter_map(deadline).min()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::RsaId;
+
+    fn goal(number: u8, addresses: &[&str]) -> Goal {
+        let ids = RelayIds { rsa: Some(RsaId([number; 20])), ed25519: None };
+        Goal { ids, addresses: addresses.iter().map(|address| address.parse().unwrap()).collect() }
+    }
+
+    fn at(secs: u64) -> Tick {
+        Tick::new(Duration::from_secs(secs))
+    }
+
+    #[test]
+    fn a_relay_has_one_link() {
+        let mut links = Links::default();
+        let (a, b) = (goal(1, &["192.0.2.1:1"]), goal(2, &["192.0.2.2:1"]));
+        assert_eq!(links.want(&a, at(0)), Some(Step::Dial(LinkNo(0), a.addresses[0])));
+        assert_eq!(links.want(&a, at(0)), Some(Step::Wait(LinkNo(0))));
+        assert_eq!(links.want(&b, at(0)), Some(Step::Dial(LinkNo(1), b.addresses[0])));
+        links.on_down(LinkNo(0));
+        assert_eq!(links.want(&a, at(0)), Some(Step::Dial(LinkNo(2), a.addresses[0])));
+        assert_eq!(links.want(&goal(3, &[]), at(0)), None);
+    }
+
+    #[test]
+    fn addresses_are_tried_in_their_order() {
+        let mut links = Links::default();
+        let goal = goal(1, &["192.0.2.1:1", "[2001:db8::1]:2"]);
+        links.want(&goal, at(0));
+        assert_eq!(links.on_dial_failed(LinkNo(0), at(1)), Some(goal.addresses[1]));
+        assert_eq!(links.goal(LinkNo(0)).unwrap().1, goal.addresses[1]);
+        assert_eq!(links.on_dial_failed(LinkNo(0), at(2)), None);
+        assert!(links.is_empty() && links.goal(LinkNo(0)).is_none());
+    }
+
+    #[test]
+    fn dials_have_their_time_and_so_have_idle_links() {
+        let mut links = Links::default();
+        links.want(&goal(1, &["192.0.2.1:1"]), at(0));
+        assert_eq!(links.next_deadline(), Some(at(30)));
+        assert!(links.overdue(at(29)).is_empty());
+        assert_eq!(links.overdue(at(30)), [LinkNo(0)]);
+        links.on_dialled(LinkNo(0));
+        links.on_up(LinkNo(0));
+        assert_eq!((links.next_deadline(), links.len()), (None, 1));
+        assert!(links.idle(|_| false, at(40)).is_empty());
+        assert_eq!(links.next_deadline(), Some(at(220)));
+        assert!(links.idle(|_| true, at(100)).is_empty() && links.next_deadline().is_none());
+        assert!(links.idle(|_| false, at(110)).is_empty());
+        assert_eq!(links.idle(|_| false, at(290)), [LinkNo(0)]);
+    }
+}

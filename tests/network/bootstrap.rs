@@ -1,0 +1,93 @@
+//! A client learns the network from its directories, whatever they do.
+
+use std::time::Duration;
+
+use cepa::internal::client::Progress;
+use cepa::lab::network::{Place, Role};
+use cepa::lab::villain::Villain;
+
+use super::client::{Shell, directory_network, honest, wish};
+use super::seed;
+
+#[test]
+fn a_client_learns_the_whole_network() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let begun = network.now().tick;
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    assert!(shell.bootstrap(&mut network), "{:?}", shell.progress);
+    let took = network.now().tick.since(begun);
+    let dir = shell.client.dir().unwrap();
+    assert_eq!((dir.relays().count(), dir.missing_count()), (11, 0));
+    // Ten milliseconds each way: a link, a circuit, three documents one after the other.
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let steps: Vec<u8> = shell.progress.iter().map(|step| step.words().0).collect();
+    assert!(steps.is_sorted_by(|a, b| a < b) && steps.last() == Some(&75), "{steps:?}");
+}
+
+/// Whoever names authorities gets none of those that are built in.
+#[test]
+fn only_those_are_dialled_who_were_named() {
+    let (mut network, relays, cache) = directory_network(seed(), honest);
+    let named: Vec<_> = relays.iter().take(3).map(|relay| network.facts(*relay).address).collect();
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    assert!(shell.bootstrap(&mut network));
+    assert!(!shell.dialled.is_empty() && shell.dialled.iter().all(|to| named.contains(to)), "{:?}", shell.dialled);
+}
+
+#[test]
+fn the_next_consensus_is_fetched_in_its_time_and_not_all_at_once() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    assert!(shell.bootstrap(&mut network));
+    let valid_after = |shell: &Shell| shell.client.dir().unwrap().consensus().lifetime().valid_after;
+    let first = valid_after(&shell);
+    let dials = shell.dialled.len();
+    assert!(!shell.run_until(&mut network, Duration::from_secs(1800), |shell| valid_after(shell) > first));
+    assert!(shell.run_until(&mut network, Duration::from_secs(3 * 3600), |shell| valid_after(shell) > first));
+    assert!(shell.dialled.len() - dials <= 4, "{}", shell.dialled.len() - dials);
+}
+
+/// Each of them is the first authority, to which every third client comes first.
+#[test]
+fn a_directory_that_lies_delays_a_client_and_no_more() {
+    for villain in [
+        Villain::TruncatedConsensus,
+        Villain::ConsensusSwap,
+        Villain::EndlessDirectory,
+        Villain::DecompressionBomb,
+        Villain::WrongIdentity,
+        Villain::StallBeforeVersions,
+        Villain::Trickle,
+        Villain::EarlyDestroy,
+        Villain::BadCreatedAuth,
+        Villain::DropsCells,
+        Villain::TagsCells,
+    ] {
+        let role = |number: usize| Role { villain: (number == 0).then_some(villain), ..honest(number) };
+        println!("{villain:?}");
+        let mut met = 0;
+        for seed in seed()..seed().saturating_add(4) {
+            let (mut network, relays, cache) = directory_network(seed, role);
+            let villains = network.facts(relays[0]).address;
+            let mut shell = Shell::start(&mut network, wish(&cache));
+            assert!(shell.bootstrap(&mut network), "{villain:?} {seed} {:?}", shell.progress);
+            assert_eq!(shell.client.dir().unwrap().missing_count(), 0);
+            met += usize::from(shell.dialled.contains(&villains));
+        }
+        assert!(met > 0, "{villain:?} was never met");
+    }
+}
+
+#[test]
+fn a_client_without_a_network_waits_and_goes_on_when_it_is_back() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    network.part(&[Place::Scripts]);
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    assert!(!shell.run_until(&mut network, Duration::from_secs(3600), |shell| shell.progress.last()
+        == Some(&Progress::EnoughDirectory)));
+    // It has tried, and it has not been frantic about it.
+    assert!((3..200).contains(&shell.dialled.len()), "{}", shell.dialled.len());
+    network.join();
+    assert!(shell.run_until(&mut network, Duration::from_secs(900), |shell| shell.progress.last()
+        == Some(&Progress::EnoughDirectory)));
+}
