@@ -59,6 +59,8 @@ pub struct Bootstrap {
     next_fetch: u32,
     max_stall: Duration,
     progress: Progress,
+    /// Something has changed since it was last looked for what to ask.
+    is_stirred: bool,
 }
 
 struct Fetch {
@@ -148,6 +150,7 @@ impl Bootstrap {
             next_fetch: 0,
             max_stall: wish.max_stall,
             progress: Progress::Starting,
+            is_stirred: true,
         }
     }
 
@@ -169,8 +172,16 @@ impl Bootstrap {
         })
     }
 
-    /// What is to be asked for now.
+    /// The time has come to look again for what to ask.
+    pub fn stir(&mut self) {
+        self.is_stirred = true;
+    }
+
+    /// What is to be asked for now. Nothing, and at no cost, unless something has changed.
     pub fn orders(&mut self, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
+        if !core::mem::take(&mut self.is_stirred) {
+            return Vec::new();
+        }
         let certificates: Vec<KeyIds> = self.waiting.iter().flat_map(|(_, missing)| missing.clone()).collect();
         let holding = Holding {
             dir: self.dir.as_ref(),
@@ -396,6 +407,7 @@ impl Bootstrap {
 
     /// Whether it has become enough.
     fn measure(&mut self, now: Now) {
+        self.is_stirred = true;
         if self.is_enough(now.wall) {
             self.progress.reach(Progress::EnoughDirectory);
         }

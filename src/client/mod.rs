@@ -182,6 +182,7 @@ impl Client {
 
     /// The time has come.
     pub fn handle_timeout(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        self.bootstrap.stir();
         self.junction.handle_timeout(now, entropy);
         for link in self.links.overdue(now.tick) {
             self.outputs.push_back(Output::HangUp(link));
