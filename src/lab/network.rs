@@ -8,7 +8,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::authority::{self, Authorities, Flag, Member, Spec};
@@ -98,6 +98,8 @@ pub struct Network {
     inboxes: Vec<VecDeque<Arrival>>,
     /// What scripts wrote to connections that have not reached their relays.
     early: BTreeMap<usize, Vec<Vec<u8>>>,
+    /// Scripts that closed connections which were not there yet.
+    hung_up: BTreeSet<usize>,
     events: BTreeMap<(Tick, u64), Event>,
     next_event: u64,
     digest: [u8; 32],
@@ -178,6 +180,7 @@ impl Network {
             wires: Vec::new(),
             inboxes: Vec::new(),
             early: BTreeMap::new(),
+            hung_up: BTreeSet::new(),
             events: BTreeMap::new(),
             next_event: 0,
             digest: [0; 32],
@@ -247,7 +250,7 @@ impl Network {
         &self.relays[relay.0].relay
     }
 
-    /// How bytes travel to and from a place, from now on.
+    /// How bytes travel to and from a place, from now on. What is under way goes on as it was.
     pub fn set_weather(&mut self, place: impl Into<Place>, weather: Weather) {
         self.sky.set_over(place.into(), weather);
     }
@@ -328,10 +331,11 @@ impl Network {
         }
     }
 
-    /// A script closes its connection.
+    /// A script closes its connection; one that is not there yet, once it is.
     pub fn hang_up(&mut self, near: NearId) {
-        if let Some(wire) = self.wire_of(near) {
-            self.close(wire, 0);
+        match self.wire_of(near) {
+            Some(wire) if self.wires[wire].early.is_none() => self.close(wire, 0),
+            _ => drop(self.hung_up.insert(near.0)),
         }
     }
 
@@ -538,11 +542,21 @@ impl Network {
         for bytes in self.wires[wire].early.take().into_iter().flatten() {
             self.carry(wire, 0, bytes);
         }
-        let [Party::Relay(number, link), Party::Relay(far, _)] = self.wires[wire].ends else { return };
+        let [Party::Relay(number, link), Party::Relay(far, _)] = self.wires[wire].ends else {
+            return self.on_script_opened(wire);
+        };
         let RelayFacts { address, leaf, .. } = self.relays[far].facts;
         let now = self.now;
         self.relays[number].wires.insert(link, (wire, 0));
         self.relays[number].relay.handle_dialled(link, address, leaf, now);
+    }
+
+    fn on_script_opened(&mut self, wire: usize) {
+        if let [Party::Near(near), _] = self.wires[wire].ends
+            && self.hung_up.remove(&near)
+        {
+            self.close(wire, 0);
+        }
     }
 
     fn on_failed(&mut self, from: Party) {

@@ -130,28 +130,3 @@ fn a_circuit_that_was_truncated_while_it_grew_can_grow_elsewhere() {
     near.send(Command::DATA, Some(stream), b"still there");
     assert!(matches!(near.next_event(), Event::Message { command: Command::DATA, .. }));
 }
-
-/// More than a link holds at once waits its turn, and nothing of it is lost.
-#[test]
-fn honest_relays_lose_no_cells_however_slow_their_links() {
-    let (mut network, [guard, middle, exit]) = three_relays(seed());
-    let slow = Weather { bandwidth: Some(100_000), ..Weather::default() };
-    network.set_weather_between(guard, middle, slow);
-    for client in 0..4 {
-        let mut near = Near::dial(&mut network, guard);
-        near.create_ntor(guard);
-        near.extend_ntor(middle);
-        near.extend_ntor(exit);
-        near.begin_unheard("source-400000.lab", 80);
-        near.begin_unheard("source-400000.lab", 80);
-        let mut data = 0;
-        // The last one waits for all that the others have set going.
-        while client == 3
-            && let Some(event) = near.event_within(Duration::from_secs(120))
-        {
-            let Event::Message { hop: 2, command, .. } = event else { panic!("{event:?} after {data} cells") };
-            data += u32::from(command == Command::DATA);
-        }
-        assert!(client < 3 || data == 1000, "{data}");
-    }
-}

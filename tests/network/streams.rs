@@ -260,6 +260,8 @@ fn a_relay_that_is_no_exit_looks_nothing_up_and_a_second_begin_is_dropped() {
     near.extend_ntor(exit);
     let stream = near.begin("echo.lab");
     near.send(Command::BEGIN, Some(stream), b"sink.lab:80\0");
+    near.send(Command::BEGIN_DIR, Some(stream), &[]);
+    near.send(Command::RESOLVE, Some(stream), b"echo.lab\0");
     near.send(Command::DATA, Some(stream), b"echo");
     let event = near.next_event();
     assert!(matches!(event, Event::Message { command: Command::DATA, .. }), "{event:?}");

@@ -319,3 +319,36 @@ fn two_tunnels_run_on_two_threads() {
     let ended = std::thread::spawn(move || ended(&mut driver, &mut network, at));
     assert_eq!(ended.join().unwrap(), (EndReason::DONE, true));
 }
+
+/// Five circuits have more under way than a link holds at once: it waits its turn, none of it
+/// is lost, and what waits of circuits that are gone is in nobody's way.
+#[test]
+fn honest_relays_lose_no_cells_however_slow_their_links() {
+    for closed in [0, 4] {
+        let (mut network, relays) = three_relays(seed());
+        let mut drivers: Vec<Driver> = (0..5).map(|number| tunnel(&mut network, relays, number)).collect();
+        let slow = Weather { bandwidth: Some(50_000), ..Weather::default() };
+        network.set_weather_between(relays[0], relays[1], slow);
+        for driver in &mut drivers {
+            for _ in 0..2 {
+                begin(driver, "source-400000.lab");
+            }
+            driver.run_for(&mut network, Duration::from_millis(200));
+        }
+        // By now all windows are used up, and far more waits than a second brings.
+        let mut gone: Vec<Driver> = drivers.drain(..closed).collect();
+        for driver in &mut gone {
+            driver.tunnel.close(Leg(0));
+            driver.run_for(&mut network, Duration::from_millis(200));
+        }
+        let end = network.now().tick + Duration::from_secs(600);
+        let read = |driver: &Driver| driver.read.values().map(Vec::len).sum::<usize>();
+        while drivers.iter().any(|driver| read(driver) < 800_000) {
+            for driver in &mut drivers {
+                assert!(driver.step(&mut network, end), "{closed} {:?}", drivers.iter().map(read).collect::<Vec<_>>());
+            }
+            let failed = drivers.iter().find_map(|driver| driver.tunnel.failure());
+            assert_eq!(failed, None, "{closed}");
+        }
+    }
+}

@@ -147,3 +147,20 @@ fn a_script_can_hang_up() {
     near.network.run_until(HOUR, |_| false);
     assert_eq!((near.network.relay(guard).link_count(), near.network.relay(exit).circuit_count()), (1, 0));
 }
+
+/// Before its dial has reached the relay, and before it hears that it did: what it wrote comes
+/// first.
+#[test]
+fn a_script_can_hang_up_before_it_is_connected() {
+    for wait in [Duration::ZERO, Duration::from_millis(1500)] {
+        let (mut network, [guard, ..]) = three_relays(seed());
+        network.set_weather(guard, Weather { latency: Duration::from_secs(1), ..Weather::default() });
+        let near = network.connect(network.facts(guard).address);
+        network.send(near, vec![0, 0, 7, 0, 2, 0, 5]);
+        network.run_until(wait, |_| false);
+        network.hang_up(near);
+        network.run_until(HOUR, |_| false);
+        assert_eq!(network.relay(guard).link_count(), 0, "{wait:?}");
+        assert!(network.carried() >= 7, "{wait:?}");
+    }
+}

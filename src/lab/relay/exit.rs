@@ -91,7 +91,10 @@ impl Relay {
         tag: &SendmeTag,
         now: Now,
     ) -> Result<(), Fault> {
+        let is_known = |id| self.circuits.get(&no).is_some_and(|routed| routed.circuit.streams.contains_key(&id));
         match (message.command, message.stream) {
+            // C tor: drops them unread.
+            (Command::BEGIN | Command::BEGIN_DIR | Command::RESOLVE, Some(id)) if is_known(id) => Ok(()),
             (Command::DATA, Some(id)) => self.on_data(no, id, message.body, tag, now),
             (Command::BEGIN, Some(id)) => self.begin(no, id, message.body, now),
             (Command::BEGIN_DIR, Some(id)) => {
@@ -178,19 +181,17 @@ impl Relay {
     fn begin(&mut self, no: CircuitNo, id: StreamId, body: &[u8], now: Now) -> Result<(), Fault> {
         let begin = Begin::parse(body)?;
         let Some(routed) = self.circuits.get_mut(&no) else { return Ok(()) };
-        // C tor: drops it.
-        if routed.circuit.streams.contains_key(&id) {
-            return Ok(());
-        }
         let host = begin.host.uncover();
         let full = routed.circuit.streams.len() >= MAX_STREAMS;
-        if let Some(to) = loopback(host, begin.port).filter(|_| self.config.reaches_loopback && !full) {
+        let to = loopback(host, begin.port).filter(|_| self.config.reaches_loopback);
+        if let Some(to) = to.filter(|_| !full) {
             routed.circuit.streams.insert(id, Stream::new(Behind::Socket(Pipe::default())));
             self.outputs.push_back(Output::Connect { stream: StreamKey(no, id), to });
             return Ok(());
         }
         let habit = Habit::of_host(host).filter(|_| self.config.is_exit);
         let refused = match habit {
+            None if to.is_some() => EndReason::RESOURCELIMIT,
             None if !self.config.is_exit => EndReason::EXITPOLICY,
             None => EndReason::RESOLVEFAILED,
             Some(_) if full => EndReason::RESOURCELIMIT,

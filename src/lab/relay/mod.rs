@@ -141,6 +141,14 @@ struct Channel {
     mangler: Option<Mangler>,
 }
 
+impl Channel {
+    /// A circuit is gone from here, and so is what waits of it.
+    fn forget(&mut self, circ_id: CircId) {
+        self.circuits.remove(&circ_id);
+        self.waiting.retain(|(waiting, ..)| *waiting != circ_id);
+    }
+}
+
 impl Relay {
     /// A relay that draws from the stream of its `name` under `seed`.
     pub fn new(mut config: Config, seed: u64, name: &str) -> Self {

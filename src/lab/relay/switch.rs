@@ -153,7 +153,7 @@ impl Relay {
     /// Tells one side that a circuit is gone; frees its number there.
     fn destroy(&mut self, link: LinkId, circ_id: CircId, reason: DestroyReason, now: Now) {
         let Some(channel) = self.channels.get_mut(&link) else { return };
-        channel.circuits.remove(&circ_id);
+        channel.forget(circ_id);
         match channel.link.close_circuit(circ_id, reason, now) {
             Ok(()) => {
                 self.ready.insert(link);
@@ -180,7 +180,7 @@ impl Relay {
     fn on_destroy(&mut self, link: LinkId, circ_id: CircId, now: Now) {
         let Some((no, _)) = self.route(link, circ_id) else { return };
         if let Some(channel) = self.channels.get_mut(&link) {
-            channel.circuits.remove(&circ_id);
+            channel.forget(circ_id);
         }
         // C tor: whichever side it comes from, the other gets it too, and never its reason.
         self.end_circuit(no, DestroyReason::DESTROYED, Some(link), now);
