@@ -8,6 +8,8 @@
 //! feature/dirclient/.
 
 pub mod bootstrap;
+pub mod budget;
+pub mod isolation;
 pub mod junction;
 pub mod links;
 mod progress;

@@ -85,6 +85,9 @@ params! {
     OrconnHigh "orconn_high" 509..=MAX = 32_768;
     CircMaxCellQueueSize "circ_max_cell_queue_size" 50..=MAX = 50_000;
     CircuitPriorityHalflifeMsec "CircuitPriorityHalflifeMsec" 1..=MAX = 30_000;
+    DosCircuitCreationEnabled "DoSCircuitCreationEnabled" 0..=1 = 0;
+    DosCircuitCreationRate "DoSCircuitCreationRate" 1..=MAX = 3;
+    DosCircuitCreationBurst "DoSCircuitCreationBurst" 1..=MAX = 90;
     ExtendByEd25519Id "ExtendByEd25519ID" 0..=1 = 0;
 
     // Conflux.
