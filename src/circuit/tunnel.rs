@@ -174,6 +174,14 @@ impl Tunnel {
         }
     }
 
+    /// Ends a stream at once, to try it elsewhere: gives what its writer gave that no CONNECTED
+    /// answered.
+    pub fn recall(&mut self, stream: StreamAt) -> Sensitive<Vec<u8>> {
+        let unanswered = self.circuit.stream(stream).map(Stream::take_unanswered);
+        self.reset(stream);
+        unanswered.unwrap_or_else(|_| Sensitive::new(Vec::new()))
+    }
+
     fn wake(&mut self, stream: StreamAt) {
         if let Ok(hop) = self.circuit.hop(stream.hop) {
             hop.streams.wake(stream.id);
@@ -283,6 +291,11 @@ impl Tunnel {
     /// Why the tunnel is over, if it is.
     pub fn failure(&self) -> Option<Error> {
         self.circuit.check_open().err()
+    }
+
+    /// When the first question went out, while it is being built.
+    pub fn begun(&self) -> Option<Tick> {
+        self.circuit.begun
     }
 
     /// How many hops there are.

@@ -61,6 +61,8 @@ pub struct Bootstrap {
     progress: Progress,
     /// Something has changed since it was last looked for what to ask.
     is_stirred: bool,
+    /// How many answers changed what is known.
+    answers: usize,
 }
 
 struct Fetch {
@@ -151,6 +153,7 @@ impl Bootstrap {
             max_stall: wish.max_stall,
             progress: Progress::Starting,
             is_stirred: true,
+            answers: 0,
         }
     }
 
@@ -244,7 +247,7 @@ impl Bootstrap {
         let Some(fetch) = self.fetches.remove(&no) else { return Ok(()) };
         let server = fetch.server.ids.rsa.unwrap_or(RsaId([0; 20]));
         let result = self.conclude(fetch, now, entropy);
-        self.measure(now);
+        self.measure();
         match result {
             Ok(()) => self.directories.on_success(&server),
             Err(_) => self.directories.on_failure(server, now.tick, entropy),
@@ -259,7 +262,7 @@ impl Bootstrap {
             self.directories.on_failure(server, now.tick, entropy);
         }
         // What came before it broke off was good.
-        self.measure(now);
+        self.measure();
     }
 
     /// The connection, the link or the circuit to some directory got so far.
@@ -267,6 +270,40 @@ impl Bootstrap {
         if self.dir.is_none() {
             self.progress.reach(step);
         }
+    }
+
+    /// Paths can be built.
+    pub fn on_enough(&mut self) {
+        self.progress.reach(Progress::EnoughDirectory);
+    }
+
+    /// A circuit of many hops got so far.
+    pub fn on_later_step(&mut self, step: Progress) {
+        if self.progress >= Progress::EnoughDirectory {
+            self.progress.reach(step);
+        }
+    }
+
+    /// How many answers changed what is known.
+    pub fn answers(&self) -> usize {
+        self.answers
+    }
+
+    /// Whether the consensus is recent enough to be used.
+    pub fn is_live(&self, wall: Wall) -> bool {
+        self.dir.as_ref().is_some_and(|dir| dir.consensus().lifetime().is_reasonably_live(wall))
+    }
+
+    /// Somebody else is asked than the one that the order named.
+    pub fn redirect(&mut self, no: FetchNo, to: Goal) {
+        if let Some(fetch) = self.fetches.get_mut(&no) {
+            fetch.server = to;
+        }
+    }
+
+    /// Directories that are not to be asked now, because they failed.
+    pub fn resting(&self, now: Tick) -> BTreeSet<RsaId> {
+        self.directories.resting(now)
     }
 
     /// Requests whose directories have said nothing for too long.
@@ -405,12 +442,10 @@ impl Bootstrap {
         }
     }
 
-    /// Whether it has become enough.
-    fn measure(&mut self, now: Now) {
+    /// What is known may have changed.
+    fn measure(&mut self) {
         self.is_stirred = true;
-        if self.is_enough(now.wall) {
-            self.progress.reach(Progress::EnoughDirectory);
-        }
+        self.answers = self.answers.wrapping_add(1);
     }
 
     fn plan_next(&mut self, now: Now, entropy: &mut dyn Entropy) {

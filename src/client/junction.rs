@@ -28,7 +28,7 @@ use crate::wire::cell_msg::DestroyReason;
 /// What may wait in a link before its tunnels are asked for more; ours, two TLS records.
 const LINK_ROOM: usize = 32 * 1024;
 /// Until conflux, a tunnel has one leg.
-const LEG: Leg = Leg(0);
+pub const LEG: Leg = Leg(0);
 
 /// A link, as the client and its shell call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -233,6 +233,11 @@ impl Junction {
     /// How many tunnels are on a link.
     pub fn tunnels_on(&self, no: LinkNo) -> usize {
         self.tunnels.values().filter(|routed| routed.link == no).count()
+    }
+
+    /// Whether anything has happened that was not asked for yet.
+    pub fn has_report(&self) -> bool {
+        !self.reports.is_empty()
     }
 
     /// The next thing that happened.

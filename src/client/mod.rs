@@ -1,40 +1,49 @@
 //! The whole client as one machine: bytes of links and wishes of programs in; bytes, dials and
 //! answers out.
 //!
-//! So far it learns the network: it reaches directories, and fetches and checks what they have
-//! ([`bootstrap`]), over links that it dials when it needs them ([`links`]). Circuits for
-//! streams come next. Touches no socket, file or clock: the shell does, in `app`, and the lab
-//! does in tests. Spec: dir-spec, "Client operation"; path-spec. C tor: core/mainloop/,
-//! feature/dirclient/.
+//! It learns the network ([`bootstrap`]), keeps circuits ready and builds those that are
+//! wanted ([`circuits`]), and puts what programs ask for on them ([`streams`]), over links
+//! that it dials when it needs them ([`links`]). Touches no socket, file or clock: the shell
+//! does, in `app`, and the lab does in tests. Spec: dir-spec, "Client operation"; path-spec.
+//! C tor: core/mainloop/, feature/dirclient/, core/or/circuituse.c.
 
 pub mod bootstrap;
 pub mod budget;
+pub mod circuits;
+mod errands;
 pub mod isolation;
 pub mod junction;
 pub mod links;
+pub mod ports;
 mod progress;
+pub mod setup;
+pub mod streams;
+mod upkeep;
 
 use core::net::SocketAddr;
-use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
-use self::bootstrap::{Bootstrap, FetchNo, Order};
-use self::junction::{Junction, LinkNo, Reader, Report, TunnelNo};
+use self::bootstrap::Bootstrap;
+use self::circuits::{End, Pool, World};
+use self::errands::Errand;
+use self::junction::{Junction, LinkNo, Reader as TunnelReader, Report, TunnelNo};
 use self::links::{Goal, Links, Step};
 pub use self::progress::Progress;
-use crate::base::RelayIds;
+pub use self::setup::Setup;
+pub use self::streams::{Failure, Found, RequestNo, What, Wish};
+use self::streams::{Fate, State, Streams};
 use crate::base::random::Entropy;
-use crate::base::time::{Now, Tick, earlier};
-use crate::circuit::Output as TunnelOutput;
-use crate::circuit::hop::{Handshake, HopNo, PathHop, StreamAt};
+use crate::base::redact::Sensitive;
+use crate::base::time::{Now, Tick, Wall, earlier};
+use crate::circuit::hop::{HopNo, StreamAt};
+use crate::circuit::{Ended, Error as CircuitError, Output as TunnelOutput};
 use crate::directory::NetDir;
+use crate::directory::params::{Param, Params};
 use crate::link::identity::LeafDigest;
-use crate::link::padding::Timing;
-use crate::wire::extend::Target;
-
-/// How long a circuit of one hop to a directory may take. C tor: the initial timeout of
-/// circuits, which is for three.
-const ONE_HOP_LIMIT: Duration = Duration::from_secs(60);
+use crate::link::padding::{Silence, Timing};
+use crate::path::guards::Guards;
+use crate::path::timeout::BuildTimes;
+use crate::wire::relay_msg::EndReason;
 
 /// What the shell is to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,58 +60,108 @@ pub enum Output {
     HangUp(LinkNo),
     /// It got so far.
     Progress(Progress),
+    /// A stream is open.
+    Connected(RequestNo),
+    /// A look-up found something, and is over.
+    Found(RequestNo, Found),
+    /// Nothing comes of a request.
+    Failed(RequestNo, Failure),
+    /// The writer of a stream, which had found no room, may go on.
+    Writable(RequestNo),
+    /// A stream that was open is over, and not by our wish.
+    Ended {
+        /// Which.
+        request: RequestNo,
+        /// Whether the far end had said all that it had to say.
+        is_clean: bool,
+    },
+}
+
+/// Who takes the bytes of streams.
+pub trait Reader {
+    /// Bytes of a stream. Once they are read for good, [`Client::handle_taken`] says so.
+    fn data(&mut self, request: RequestNo, bytes: &[u8]);
+}
+
+/// For those who have no streams.
+impl Reader for () {
+    fn data(&mut self, _request: RequestNo, _bytes: &[u8]) {}
 }
 
 /// A client.
 pub struct Client {
+    setup: Setup,
     bootstrap: Bootstrap,
     links: Links,
     junction: Junction,
     directories: BTreeMap<TunnelNo, Errand>,
+    pool: Pool,
+    streams: Streams,
     next_tunnel: u32,
-    timing: Timing,
+    /// How often "new identity" was said.
+    epoch: u32,
+    /// Whether circuits can be built, since the directory last changed.
+    can_build: bool,
+    /// The consensus that guards were told of, and how much was known when `can_build` was
+    /// found out.
+    known: Option<(Wall, usize)>,
+    /// Something has changed that circuits or requests may have waited for.
+    is_stirred: bool,
+    /// When to look at them anyway.
+    next_look: Option<Tick>,
+    /// When somebody last wanted something.
+    last_wish: Tick,
     /// What was last told of how far it is.
     told: Progress,
     outputs: VecDeque<Output>,
 }
 
-/// A tunnel to a directory, and what it is for.
-struct Errand {
-    link: LinkNo,
-    fetch: FetchNo,
-    /// The stream of the request, once the tunnel is there.
-    stream: Option<StreamAt>,
-    /// Of the request, what is still to be written.
-    unsent: Vec<u8>,
-}
-
-/// Takes the answers of directories while a read of a link is worked on.
+/// Takes what streams bring while a read of a link is worked on.
 struct Answers<'a> {
     errands: &'a BTreeMap<TunnelNo, Errand>,
     bootstrap: &'a mut Bootstrap,
+    streams: &'a Streams,
+    reader: &'a mut dyn Reader,
     now: Now,
-    /// What was taken, and whether more is wanted.
+    /// What directories gave, and whether more is wanted.
     taken: Vec<(TunnelNo, StreamAt, usize, bool)>,
 }
 
-impl Reader for Answers<'_> {
+impl TunnelReader for Answers<'_> {
     fn data(&mut self, tunnel: TunnelNo, stream: StreamAt, bytes: &[u8]) {
-        let Some(errand) = self.errands.get(&tunnel) else { return };
-        let goes_on = self.bootstrap.handle_bytes(errand.fetch, bytes, self.now);
-        self.taken.push((tunnel, stream, bytes.len(), goes_on));
+        if let Some(request) = self.streams.whose(tunnel, stream) {
+            self.reader.data(request, bytes);
+        } else if let Some(errand) = self.errands.get(&tunnel) {
+            let goes_on = self.bootstrap.handle_bytes(errand.fetch, bytes, self.now);
+            self.taken.push((tunnel, stream, bytes.len(), goes_on));
+        }
     }
+}
+
+/// All that a choice depends on, once there is a directory.
+fn world<'a>(bootstrap: &'a Bootstrap, setup: &'a Setup, now: Now) -> Option<World<'a>> {
+    bootstrap.dir().map(|dir| World { dir, setup, now })
 }
 
 impl Client {
     /// A client that knows nothing yet.
-    pub fn new(wish: bootstrap::Wish) -> Client {
+    pub fn new(setup: Setup) -> Client {
+        let times = BuildTimes::new(&Params::default(), setup.build_times());
         Client {
-            bootstrap: Bootstrap::new(wish),
+            bootstrap: Bootstrap::new(setup.directory.clone()),
+            setup,
             links: Links::default(),
             junction: Junction::new(),
             directories: BTreeMap::new(),
+            pool: Pool::new(Guards::new(), times),
+            streams: Streams::default(),
             next_tunnel: 0,
-            timing: Timing::default(),
+            epoch: 0,
+            can_build: false,
+            known: None,
+            is_stirred: true,
+            next_look: None,
+            last_wish: Tick::default(),
             told: Progress::Starting,
             outputs: VecDeque::new(),
         }
@@ -113,10 +172,32 @@ impl Client {
         self.bootstrap.dir()
     }
 
+    /// The circuits that are there or are coming.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Requests and streams.
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
     /// Begins, and goes on: whatever is wanted now is asked for. To be called once at the start.
     pub fn start(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        self.last_wish = now.tick;
+        self.pool.ports.begin(self.available_timeout(), now.tick, entropy);
         self.pursue(now, entropy);
     }
+
+    /// There is a new configuration. Circuits and streams that are there stay.
+    pub fn handle_config(&mut self, setup: Setup, now: Now, entropy: &mut dyn Entropy) {
+        self.setup = setup;
+        self.known = None;
+        self.stir();
+        self.pursue(now, entropy);
+    }
+
+    // --- links ---------------------------------------------------------------------------
 
     /// A connection is up, and its TLS showed `leaf`.
     pub fn handle_dialled(&mut self, link: LinkNo, leaf: LeafDigest, now: Now) {
@@ -124,14 +205,13 @@ impl Client {
             return self.outputs.push_back(Output::HangUp(link));
         };
         self.links.on_dialled(link);
-        self.reach(Progress::Handshake);
-        self.junction.add_link(link, wanted, leaf, address.ip(), self.timing, now);
+        self.reach([Progress::Handshake, Progress::CircuitHandshake]);
+        self.junction.add_link(link, wanted, leaf, address.ip(), self.timing(), now);
     }
 
     /// A connection is gone, or never came to be.
     pub fn handle_closed(&mut self, link: LinkNo, now: Now, entropy: &mut dyn Entropy) {
         let was_dialled = self.junction.link_mut(link).is_some();
-        self.junction.drop_link(link);
         let next = if was_dialled { None } else { self.links.on_dial_failed(link, now.tick) };
         match next {
             Some(to) => self.outputs.push_back(Output::Dial { link, to }),
@@ -145,10 +225,23 @@ impl Client {
         self.junction.begin_read(link)
     }
 
-    /// Takes what a read brought.
-    pub fn handle_read(&mut self, link: LinkNo, buffer: Vec<u8>, now: Now, entropy: &mut dyn Entropy) {
-        let mut answers =
-            Answers { errands: &self.directories, bootstrap: &mut self.bootstrap, now, taken: Vec::new() };
+    /// Takes what a read brought. What it brought for streams goes to `reader` at once.
+    pub fn handle_read(
+        &mut self,
+        link: LinkNo,
+        buffer: Vec<u8>,
+        now: Now,
+        entropy: &mut dyn Entropy,
+        reader: &mut dyn Reader,
+    ) {
+        let mut answers = Answers {
+            errands: &self.directories,
+            bootstrap: &mut self.bootstrap,
+            streams: &self.streams,
+            reader,
+            now,
+            taken: Vec::new(),
+        };
         self.junction.handle_read(link, buffer, now, entropy, &mut answers);
         for (tunnel, stream, length, goes_on) in answers.taken {
             match goes_on {
@@ -167,9 +260,84 @@ impl Client {
     /// The next bytes to write to a link. To be called when TLS has written what it had.
     pub fn take_transmit(&mut self, link: LinkNo, now: Now, entropy: &mut dyn Entropy) -> Option<Vec<u8>> {
         let bytes = self.junction.take_transmit(link, now, entropy);
+        // With it the first cell of a circuit may have gone out, and its time runs.
+        self.is_stirred |= bytes.is_some() && self.pool.has_unbegun();
         self.work(now, entropy);
         bytes
     }
+
+    // --- programs ------------------------------------------------------------------------
+
+    /// A program wants something. What becomes of it is an output.
+    pub fn request(&mut self, wish: Wish, now: Now, entropy: &mut dyn Entropy) -> RequestNo {
+        let no = self.streams.number();
+        let port = match &wish.what {
+            What::Connect { port, .. } => Some(*port),
+            What::Resolve(_) | What::ResolvePtr(_) => None,
+        };
+        self.last_wish = now.tick;
+        self.bootstrap.stir();
+        self.pool.ports.want(port, self.available_timeout(), now.tick, entropy);
+        let mut wish = wish;
+        wish.facts.epoch = self.epoch;
+        if self.setup.config.is_network_disabled {
+            self.outputs.push_back(Output::Failed(no, Failure::NetworkDisabled));
+        } else if !self.streams.add(no, wish, now.tick) {
+            self.outputs.push_back(Output::Failed(no, Failure::TooMany));
+        }
+        self.stir();
+        self.work(now, entropy);
+        no
+    }
+
+    /// Takes from the writer of a stream what there is room for; gives how much. If that is not
+    /// all, [`Output::Writable`] says when to go on. What is written before the stream is open
+    /// goes out with the request.
+    pub fn handle_write(&mut self, no: RequestNo, bytes: &[u8]) -> usize {
+        let Some(request) = self.streams.get_mut(no) else { return 0 };
+        match request.at() {
+            Some((tunnel, at)) if request.unsent.is_empty() => {
+                self.junction.tunnel_mut(tunnel).map_or(0, |tunnel| tunnel.handle_write(at, bytes))
+            }
+            _ => {
+                let taken = request.room().min(bytes.len());
+                request.unsent.extend(bytes.iter().take(taken));
+                taken
+            }
+        }
+    }
+
+    /// The reader of a stream has taken so many bytes for good.
+    pub fn handle_taken(&mut self, no: RequestNo, bytes: usize) {
+        if let Some((tunnel, at)) = self.streams.get(no).and_then(|request| request.at()) {
+            self.junction.handle_taken(tunnel, at, bytes);
+        }
+    }
+
+    /// The program has written all that it will. Tor has no half-open streams: once what it
+    /// wrote is sent, nothing more is read.
+    pub fn finish(&mut self, no: RequestNo, now: Now, entropy: &mut dyn Entropy) {
+        if let Some(request) = self.streams.get_mut(no) {
+            request.is_finished = true;
+            self.flush(no, now, entropy);
+        }
+    }
+
+    /// The program is gone.
+    pub fn cancel(&mut self, no: RequestNo, now: Now, entropy: &mut dyn Entropy) {
+        self.end_stream(no, now);
+        self.work(now, entropy);
+    }
+
+    /// "New identity": what is asked for from now on shares no circuit with what was before.
+    pub fn new_identity(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.pool.retire_all();
+        self.stir();
+        self.work(now, entropy);
+    }
+
+    // --- outputs and time ----------------------------------------------------------------
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -179,7 +347,7 @@ impl Client {
     /// When to call [`Client::handle_timeout`].
     pub fn next_deadline(&self, now: Now) -> Option<Tick> {
         let own = earlier(self.bootstrap.next_deadline(now), self.links.next_deadline());
-        earlier(own, self.junction.next_deadline())
+        earlier(earlier(own, self.junction.next_deadline()), self.next_look)
     }
 
     /// The time has come.
@@ -211,79 +379,227 @@ impl Client {
 
     /// Works off all that links and tunnels have come to, and goes on.
     fn work(&mut self, now: Now, entropy: &mut dyn Entropy) {
-        while let Some(report) = self.junction.poll_report() {
-            match report {
-                Report::LinkUp(link, _) => {
-                    self.links.on_up(link);
-                    self.reach(Progress::OneHop);
+        loop {
+            while let Some(report) = self.junction.poll_report() {
+                match report {
+                    Report::LinkUp(link, _) => self.on_link_up(link, now),
+                    Report::LinkDown(link, _) => {
+                        self.outputs.push_back(Output::HangUp(link));
+                        self.give_up(link, now, entropy);
+                    }
+                    Report::Tunnel(no, output) if self.directories.contains_key(&no) => {
+                        self.on_errand(no, output, now, entropy);
+                    }
+                    Report::Tunnel(no, output) => self.on_tunnel(no, output, now, entropy),
                 }
-                Report::LinkDown(link, _) => {
-                    self.outputs.push_back(Output::HangUp(link));
-                    self.give_up(link, now, entropy);
-                }
-                Report::Tunnel(tunnel, output) => self.on_tunnel(tunnel, output, now, entropy),
+            }
+            self.pursue(now, entropy);
+            if !self.junction.has_report() {
+                break;
             }
         }
-        self.pursue(now, entropy);
-        let progress = self.bootstrap.progress();
-        if progress > self.told {
-            self.told = progress;
-            self.outputs.push_back(Output::Progress(progress));
+        self.tell();
+    }
+
+    fn on_link_up(&mut self, link: LinkNo, now: Now) {
+        self.links.on_up(link);
+        self.reach([Progress::OneHop, Progress::CircuitCreate]);
+        let (mode, timing) = (self.setup.padding(), self.timing());
+        if let Some(link) = self.junction.link_mut(link) {
+            link.set_padding(mode, timing, now);
         }
     }
 
     fn on_tunnel(&mut self, no: TunnelNo, output: TunnelOutput, now: Now, entropy: &mut dyn Entropy) {
         match output {
-            TunnelOutput::Built { .. } => self.ask(no, now, entropy),
-            TunnelOutput::Writable { .. } => self.write_on(no),
-            TunnelOutput::Ended { .. } => self.conclude(no, now, entropy),
-            TunnelOutput::Closed { .. } => self.fail_errand(no, now, entropy),
-            _ => {}
-        }
-    }
-
-    /// The circuit to a directory is there: sends the request.
-    fn ask(&mut self, no: TunnelNo, now: Now, entropy: &mut dyn Entropy) {
-        let request = self.directories.get(&no).and_then(|errand| self.bootstrap.request(errand.fetch, now.wall));
-        let stream = self.junction.tunnel_mut(no).and_then(|tunnel| tunnel.begin_dir(HopNo(0), entropy).ok());
-        match (self.directories.get_mut(&no), request, stream) {
-            (Some(errand), Some(request), Some(stream)) => {
-                errand.stream = Some(stream);
-                errand.unsent = request.into_bytes();
-                self.reach(Progress::RequestingStatus);
-                self.write_on(no);
+            TunnelOutput::HopBuilt { hop, .. } => self.on_hop(no, hop, now, entropy),
+            TunnelOutput::Built { took, .. } => {
+                if let Some(world) = world(&self.bootstrap, &self.setup, now) {
+                    self.pool.on_built(no, took, &world);
+                }
+                self.reach([Progress::Starting, Progress::Done]);
+                self.stir();
             }
-            _ => self.fail_errand(no, now, entropy),
+            TunnelOutput::Connected { stream, .. } => {
+                if let Some(request) = self.streams.whose(no, stream) {
+                    self.streams.on_connected(request);
+                    self.pool.on_answered(no, self.bootstrap.dir());
+                    self.outputs.push_back(Output::Connected(request));
+                }
+            }
+            TunnelOutput::Resolved { stream, answers } => {
+                if let Some(request) = self.streams.whose(no, stream) {
+                    self.pool.on_answered(no, self.bootstrap.dir());
+                    self.on_resolved(request, &answers, now);
+                }
+            }
+            TunnelOutput::Writable { stream } => {
+                if let Some(request) = self.streams.whose(no, stream)
+                    && self.flush(request, now, entropy)
+                {
+                    self.outputs.push_back(Output::Writable(request));
+                }
+            }
+            TunnelOutput::Ended { stream, why, unanswered } => {
+                if let Some(request) = self.streams.whose(no, stream) {
+                    self.on_ended(request, no, &why, unanswered, now, entropy);
+                }
+            }
+            TunnelOutput::Closed { error, .. } => self.on_circuit_closed(no, error, now, entropy),
+            TunnelOutput::Data { .. } | TunnelOutput::Asked { .. } | TunnelOutput::Message { .. } => {}
         }
     }
 
-    fn write_on(&mut self, no: TunnelNo) {
-        let Some(errand) = self.directories.get_mut(&no) else { return };
-        let (Some(stream), Some(tunnel)) = (errand.stream, self.junction.tunnel_mut(no)) else { return };
-        let taken = tunnel.handle_write(stream, &errand.unsent);
-        errand.unsent.drain(..taken);
+    fn on_hop(&mut self, no: TunnelNo, hop: HopNo, now: Now, entropy: &mut dyn Entropy) {
+        if let Some(world) = world(&self.bootstrap, &self.setup, now) {
+            self.pool.on_hop(no, &world, entropy);
+        }
+        let link = self.pool.get(no).filter(|_| hop == HopNo(0)).map(|circuit| circuit.link);
+        if let Some(link) = link.and_then(|link| self.junction.link_mut(link)) {
+            link.engage_padding(now);
+        }
+        self.stir();
     }
 
-    /// The answer of a directory is over.
-    fn conclude(&mut self, no: TunnelNo, now: Now, entropy: &mut dyn Entropy) {
-        if let Some(errand) = self.directories.remove(&no) {
-            self.junction.drop_tunnel(no, now);
-            // Whose fault it was is remembered; what is still wanted is asked for again.
-            let _ = self.bootstrap.handle_end(errand.fetch, now, entropy);
+    fn on_circuit_closed(&mut self, no: TunnelNo, error: CircuitError, now: Now, entropy: &mut dyn Entropy) {
+        let end = match error {
+            CircuitError::Requested => End::Ours,
+            CircuitError::BuildTooSlow => End::TooSlow,
+            CircuitError::Destroyed(_) | CircuitError::Truncated(_) => End::Destroyed,
+            _ => End::Failed,
+        };
+        self.drop_circuit(no, end, now, entropy);
+    }
+
+    fn drop_circuit(&mut self, no: TunnelNo, end: End, now: Now, entropy: &mut dyn Entropy) {
+        self.junction.drop_tunnel(no, now);
+        let world = world(&self.bootstrap, &self.setup, now);
+        self.pool.on_closed(no, end, world.as_ref(), entropy);
+        self.stir();
+    }
+
+    fn on_resolved(&mut self, no: RequestNo, answers: &[(crate::circuit::Answer, u32)], now: Now) {
+        let Some(request) = self.streams.remove(no) else { return };
+        self.detach(&request, now);
+        self.outputs.push_back(match streams::choose(answers, &request.wish.what) {
+            Some(found) => Output::Found(no, found),
+            None => Output::Failed(no, Failure::NothingFound),
+        });
+    }
+
+    /// The far end ended a stream, or it fell with its circuit.
+    fn on_ended(
+        &mut self,
+        no: RequestNo,
+        tunnel: TunnelNo,
+        why: &Ended,
+        unanswered: Sensitive<Vec<u8>>,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) {
+        let Some(request) = self.streams.get(no) else { return };
+        if matches!(request.state, State::Open { .. }) {
+            let is_clean = matches!(why, Ended::ByFarEnd { end, .. } if end.reason == EndReason::DONE);
+            if let Some(request) = self.streams.remove(no) {
+                self.detach(&request, now);
+            }
+            return self.outputs.push_back(Output::Ended { request: no, is_clean });
+        }
+        let exit = self.pool.get(tunnel).and_then(|circuit| circuit.exit());
+        let outcome = self.streams.judge(no, why, exit);
+        self.apply(tunnel, outcome.circuit, why, now, entropy);
+        match outcome.failure {
+            Some(failure) => self.fail(no, failure, now),
+            None => {
+                self.pool.on_detached(tunnel, false, now.tick);
+                self.streams.put_back(no, unanswered);
+            }
+        }
+        self.stir();
+    }
+
+    /// What the end of a stream means for its circuit.
+    fn apply(&mut self, tunnel: TunnelNo, fate: Fate, why: &Ended, now: Now, entropy: &mut dyn Entropy) {
+        match fate {
+            // C tor: INTERNAL may be anything, any other reason only the exit can have said.
+            Fate::Closes => {
+                self.pool.on_broken(tunnel);
+                self.pool.retire(tunnel);
+                if matches!(why, Ended::ByFarEnd { .. }) {
+                    self.drop_circuit_with_streams(tunnel, now, entropy);
+                }
+                return;
+            }
+            Fate::Stays => {}
+            Fate::Retires => self.pool.retire(tunnel),
+            Fate::ExitBusy => {
+                let exit = self.pool.get(tunnel).and_then(|circuit| circuit.exit());
+                exit.into_iter().for_each(|exit| self.pool.on_busy(exit));
+                self.pool.retire(tunnel);
+            }
+        }
+        if matches!(why, Ended::ByFarEnd { end, .. } if end.reason != EndReason::INTERNAL) {
+            self.pool.on_answered(tunnel, self.bootstrap.dir());
         }
     }
 
-    /// A directory could not be asked, or broke off.
-    fn fail_errand(&mut self, no: TunnelNo, now: Now, entropy: &mut dyn Entropy) {
-        if let Some(errand) = self.directories.remove(&no) {
-            self.junction.drop_tunnel(no, now);
-            self.bootstrap.handle_failure(errand.fetch, now, entropy);
+    /// Closes a circuit whose end says that it is broken; its other streams fall with it.
+    fn drop_circuit_with_streams(&mut self, no: TunnelNo, _now: Now, _entropy: &mut dyn Entropy) {
+        if let Some(tunnel) = self.junction.tunnel_mut(no) {
+            tunnel.close(junction::LEG);
         }
+        self.junction.collect(no);
+    }
+
+    fn detach(&mut self, request: &streams::Request, now: Now) {
+        if let Some((tunnel, _)) = request.at() {
+            self.pool.on_detached(tunnel, request.wish.keeps_alive, now.tick);
+        }
+        self.stir();
+    }
+
+    fn fail(&mut self, no: RequestNo, failure: Failure, now: Now) {
+        self.end_stream(no, now);
+        self.outputs.push_back(Output::Failed(no, failure));
+    }
+
+    /// Ends a stream, if it has come so far, and forgets the request.
+    fn end_stream(&mut self, no: RequestNo, now: Now) {
+        let Some(request) = self.streams.remove(no) else { return };
+        if let Some((tunnel, at)) = request.at()
+            && let Some(tunnel) = self.junction.tunnel_mut(tunnel)
+        {
+            tunnel.reset(at);
+        }
+        self.detach(&request, now);
+    }
+
+    /// Gives the tunnel what it had no room for. True if it has taken all.
+    fn flush(&mut self, no: RequestNo, now: Now, _entropy: &mut dyn Entropy) -> bool {
+        let Some(request) = self.streams.get_mut(no) else { return false };
+        let Some((tunnel_no, at)) = request.at() else { return false };
+        let Some(tunnel) = self.junction.tunnel_mut(tunnel_no) else { return false };
+        let taken = tunnel.handle_write(at, request.unsent.make_contiguous());
+        request.unsent.drain(..taken);
+        if !request.unsent.is_empty() {
+            return false;
+        }
+        request.unsent.shrink_to_fit();
+        if request.is_finished {
+            tunnel.finish(at);
+            if let Some(request) = self.streams.remove(no) {
+                self.detach(&request, now);
+            }
+            return false;
+        }
+        true
     }
 
     /// A link is gone, or will never be.
     fn give_up(&mut self, link: LinkNo, now: Now, entropy: &mut dyn Entropy) {
         self.links.on_down(link);
+        // Circuits hear of it as reports.
+        self.junction.drop_link(link);
         let on_it = |errand: &Errand| errand.link == link;
         let errands: Vec<_> = self.directories.iter().filter(|(_, errand)| on_it(errand)).map(|(no, _)| *no).collect();
         errands.into_iter().for_each(|tunnel| self.fail_errand(tunnel, now, entropy));
@@ -295,42 +611,77 @@ impl Client {
         self.outputs.push_back(Output::HangUp(link));
     }
 
-    fn reach(&mut self, step: Progress) {
-        self.bootstrap.on_step(step);
-    }
-
     // --- what is wanted ------------------------------------------------------------------
 
+    fn stir(&mut self) {
+        self.is_stirred = true;
+    }
+
     fn pursue(&mut self, now: Now, entropy: &mut dyn Entropy) {
-        for Order { fetch, goal } in self.bootstrap.orders(now, entropy) {
-            if !self.run_errand(fetch, &goal, now, entropy) {
-                self.bootstrap.handle_failure(fetch, now, entropy);
+        if self.setup.config.is_network_disabled {
+            return;
+        }
+        if !self.is_dormant(now.tick) {
+            for order in self.bootstrap.orders(now, entropy) {
+                self.run_errand(order, now, entropy);
+            }
+        }
+        let is_due = self.next_look.is_some_and(|look| look <= now.tick);
+        if core::mem::take(&mut self.is_stirred) || is_due {
+            self.look(now, entropy);
+            self.next_look = self.when_to_look(now);
+        }
+    }
+
+    fn is_dormant(&self, now: Tick) -> bool {
+        let dormancy = &self.setup.config.dormancy;
+        let is_waited_for = dormancy.waits_for_streams && !self.streams.is_empty();
+        dormancy.is_enabled && !is_waited_for && now.since(self.last_wish) >= dormancy.timeout
+    }
+
+    /// The link to a relay, which is dialled if it is not there.
+    fn link_to(&mut self, goal: &Goal, now: Now) -> Option<LinkNo> {
+        match self.links.want(goal, now.tick)? {
+            Step::Wait(link) => Some(link),
+            Step::Dial(link, to) => {
+                self.outputs.push_back(Output::Dial { link, to });
+                Some(link)
             }
         }
     }
 
-    fn run_errand(&mut self, fetch: FetchNo, goal: &Goal, now: Now, entropy: &mut dyn Entropy) -> bool {
-        let link = match self.links.want(goal, now.tick) {
-            Some(Step::Wait(link)) => link,
-            Some(Step::Dial(link, to)) => {
-                self.reach(Progress::Connecting);
-                self.outputs.push_back(Output::Dial { link, to });
-                link
-            }
-            None => return false,
-        };
+    fn next_tunnel(&mut self) -> TunnelNo {
         let no = TunnelNo(self.next_tunnel);
         self.next_tunnel = self.next_tunnel.wrapping_add(1);
-        let path = vec![PathHop { target: target(goal.ids), handshake: Handshake::Fast }];
-        let is_added = self.junction.add_tunnel(no, link, path, now.tick + ONE_HOP_LIMIT, entropy).is_ok();
-        if is_added {
-            self.directories.insert(no, Errand { link, fetch, stream: None, unsent: Vec::new() });
-        }
-        is_added
+        no
     }
-}
 
-/// A first hop is reached by its link: nobody is told where it is.
-fn target(ids: RelayIds) -> Target {
-    Target { ids, ..Target::default() }
+    /// What the consensus says of padding.
+    fn timing(&self) -> Timing {
+        let Some(dir) = self.dir() else { return Timing::default() };
+        let params = dir.consensus().params();
+        let millis = |param| u16::try_from(params.unsigned(param)).unwrap_or(u16::MAX);
+        let silence = |low, high| Silence { low_ms: millis(low), high_ms: millis(high) };
+        Timing {
+            normal: silence(Param::NfItoLow, Param::NfItoHigh),
+            reduced: silence(Param::NfItoLowReduced, Param::NfItoHighReduced),
+        }
+    }
+
+    /// What was reached: before there is a directory, and after.
+    fn reach(&mut self, [before, after]: [Progress; 2]) {
+        match self.can_build {
+            false => self.bootstrap.on_step(before),
+            true => self.bootstrap.on_later_step(after),
+        }
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        let progress = self.bootstrap.progress();
+        if progress > self.told {
+            self.told = progress;
+            self.outputs.push_back(Output::Progress(progress));
+        }
+    }
 }

@@ -26,6 +26,14 @@ pub enum Progress {
     LoadingDescriptors,
     /// Enough are there to build circuits.
     EnoughDirectory,
+    /// A first guard is dialled.
+    CircuitConnecting,
+    /// Its connection is there, and the link handshake goes on.
+    CircuitHandshake,
+    /// A first circuit is being built.
+    CircuitCreate,
+    /// It is there.
+    Done,
 }
 
 impl Progress {
@@ -47,6 +55,10 @@ impl Progress {
             Progress::RequestingDescriptors => (45, "requesting_descriptors", "Asking for relay descriptors"),
             Progress::LoadingDescriptors => (50, "loading_descriptors", "Loading relay descriptors"),
             Progress::EnoughDirectory => (75, "enough_dirinfo", "Loaded enough directory info to build circuits"),
+            Progress::CircuitConnecting => (80, "ap_conn", "Connecting to a relay to build circuits"),
+            Progress::CircuitHandshake => (89, "ap_handshake", "Finishing handshake with a relay to build circuits"),
+            Progress::CircuitCreate => (95, "circuit_create", "Establishing a Tor circuit"),
+            Progress::Done => (100, "done", "Done"),
         }
     }
 }

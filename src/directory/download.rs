@@ -162,6 +162,12 @@ impl Directories {
         !(waits || is_outdated)
     }
 
+    /// Those that may not be asked now, for whatever.
+    pub fn resting(&self, now: Tick) -> BTreeSet<RsaId> {
+        let failed = self.failed.iter().filter(|(_, (_, until))| now < *until).map(|(id, _)| *id);
+        failed.chain(self.outdated.iter().copied()).collect()
+    }
+
     /// When the first of those that wait may be asked again.
     pub fn next_deadline(&self, now: Tick) -> Option<Tick> {
         self.failed.values().map(|(_, until)| *until).filter(|until| *until > now).min()

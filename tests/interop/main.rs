@@ -41,7 +41,10 @@ const TESTS: &[Test] = &[
         "tor_reads_from_a_slow_server_while_it_writes_to_a_socket",
         lab::tor_reads_from_a_slow_server_while_it_writes_to_a_socket,
     ),
-    ("our_client_learns_a_network_of_tor", shell::our_client_learns_a_network_of_tor),
+    (
+        "our_client_learns_a_network_of_tor_and_fetches_through_it",
+        shell::our_client_learns_a_network_of_tor_and_fetches_through_it,
+    ),
     (ARTI, lab::arti_bootstraps_and_fetches_through_the_lab),
     (COST, cost::the_labs_relays_cost_less_than_tors),
     ("tor_bootstraps_among_eight_thousand_relays", lab::tor_bootstraps_among_eight_thousand_relays),

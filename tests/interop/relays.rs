@@ -59,17 +59,21 @@ impl TorNetwork {
         network
     }
 
+    /// Waits until each relay knows all others: an exit refuses streams of relays that it does
+    /// not know.
     fn wait(&self, drafts: &[Draft]) {
-        let (end, consensus) = (Instant::now() + PATIENCE, drafts[0].data.join("cached-microdesc-consensus"));
-        loop {
-            let text = fs::read_to_string(&consensus).unwrap_or_default();
-            let flags = text.lines().filter(|line| line.starts_with("s ") && line.contains(" Running"));
-            if flags.count() == drafts.len() {
-                return;
+        let end = Instant::now() + PATIENCE;
+        for draft in drafts {
+            loop {
+                let text = fs::read_to_string(draft.data.join("cached-microdesc-consensus")).unwrap_or_default();
+                let flags = text.lines().filter(|line| line.starts_with("s ") && line.contains(" Running"));
+                if flags.count() == drafts.len() {
+                    break;
+                }
+                let notices = || fs::read_to_string(draft.data.join("notice.log")).unwrap_or_default();
+                assert!(Instant::now() < end, "no consensus lists all {} relays:\n{text}\n{}", drafts.len(), notices());
+                thread::sleep(PAUSE);
             }
-            let notices = || fs::read_to_string(drafts[0].data.join("notice.log")).unwrap_or_default();
-            assert!(Instant::now() < end, "no consensus lists all {} relays:\n{text}\n{}", drafts.len(), notices());
-            thread::sleep(PAUSE);
         }
     }
 

@@ -5,23 +5,26 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cepa::internal::client::bootstrap::Wish;
+use cepa::internal::client::isolation::{Facts, Fields, Group};
 use cepa::internal::client::junction::LinkNo;
-use cepa::internal::client::{Client, Output, Progress};
+use cepa::internal::client::{Client, Output, Progress, Reader, RequestNo, Setup, What, Wish};
+use cepa::internal::config::port::Isolation;
+use cepa::internal::config::{Config, Settings};
 use cepa::internal::crypto::tls;
-use cepa::internal::directory::authorities::Authority;
 use cepa::internal::link::frame::READ_LEN;
 use cepa::internal::link::identity::LeafDigest;
+use cepa::internal::path::rules::Family;
+use cepa::internal::wire::relay_msg::BeginFlags;
 use cepa::lab::{SystemClock, SystemEntropy, TlsProvider};
 use rustls::ClientConnection;
 
 use super::relays::TorNetwork;
 
-/// How long it may take to learn a network of eleven relays.
+/// How long it may take to learn a network of eleven relays, and to fetch something through it.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -37,27 +40,37 @@ struct Shell {
     clock: SystemClock,
     connections: BTreeMap<LinkNo, Connection>,
     progress: Vec<Progress>,
+    /// What else it said.
+    told: Vec<Output>,
+    read: Vec<u8>,
+}
+
+/// Keeps what streams bring.
+struct Keep<'a>(&'a mut Vec<u8>, Vec<(RequestNo, usize)>);
+
+impl Reader for Keep<'_> {
+    fn data(&mut self, request: RequestNo, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+        self.1.push((request, bytes.len()));
+    }
 }
 
 impl Shell {
     /// One that trusts the authorities of these lines of a torrc.
     fn start(lines: &str) -> Shell {
-        let authority = |line: &str| Authority::parse(line.strip_prefix("DirAuthority ")?).ok();
-        let wish = Wish {
-            authorities: lines.lines().filter_map(authority).collect(),
-            max_stall: Duration::from_secs(30),
-            ..Wish::default()
-        };
+        let mut settings = Settings::new();
+        settings.add_text("torrc", &format!("TestingTorNetwork 1\n{lines}")).unwrap();
+        let setup = Setup::of(Config::of(&settings).unwrap().0).unwrap();
         let clock = SystemClock::start();
-        let mut client = Client::new(wish);
+        let mut client = Client::new(setup);
         client.start(clock.now(), &mut SystemEntropy);
-        Shell { client, clock, connections: BTreeMap::new(), progress: Vec::new() }
+        Shell { client, clock, connections: BTreeMap::new(), progress: Vec::new(), told: Vec::new(), read: Vec::new() }
     }
 
     fn run_until(&mut self, mut done: impl FnMut(&Shell) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !done(self) {
-            assert!(Instant::now() < end, "in vain, after {:?}", self.progress);
+            assert!(Instant::now() < end, "in vain, after {:?} {:?}", self.progress, self.told);
             let now = self.clock.now();
             if self.client.next_deadline(now).is_some_and(|deadline| deadline <= now.tick) {
                 self.client.handle_timeout(now, &mut SystemEntropy);
@@ -81,6 +94,7 @@ impl Shell {
                         Err(_) => self.client.handle_closed(link, self.clock.now(), &mut SystemEntropy),
                     }
                 }
+                output => self.told.push(output),
             }
         }
     }
@@ -105,7 +119,9 @@ impl Shell {
                 if length == 0 {
                     break;
                 }
-                client.handle_read(link, buffer, now, &mut SystemEntropy);
+                let mut keep = Keep(&mut self.read, Vec::new());
+                client.handle_read(link, buffer, now, &mut SystemEntropy, &mut keep);
+                keep.1.into_iter().for_each(|(request, length)| client.handle_taken(request, length));
             }
             while let Some(bytes) = client.take_transmit(link, now, &mut SystemEntropy) {
                 connection.tls.writer().write_all(&bytes).unwrap();
@@ -148,11 +164,11 @@ impl Connection {
     }
 }
 
-pub fn our_client_learns_a_network_of_tor() {
+pub fn our_client_learns_a_network_of_tor_and_fetches_through_it() {
     let network = TorNetwork::start();
     let begun = Instant::now();
     let mut shell = Shell::start(network.directory_lines());
-    shell.run_until(|shell| shell.progress.last() == Some(&Progress::EnoughDirectory));
+    shell.run_until(|shell| shell.progress.last() >= Some(&Progress::EnoughDirectory));
     let took = begun.elapsed();
     shell.run_until(|shell| shell.client.dir().is_some_and(|dir| dir.missing_count() == 0));
     let dir = shell.client.dir().unwrap();
@@ -163,4 +179,38 @@ pub fn our_client_learns_a_network_of_tor() {
     );
     let exits = dir.relays().filter(|relay| relay.policy().is_some_and(|policy| policy.allows(80)));
     assert_eq!(exits.count(), 3);
+    // And then it fetches something through three of them.
+    let length = 4 << 20;
+    let sent: Vec<u8> = (0..length).map(|place: u32| (place / 7).to_be_bytes()[3]).collect();
+    let port = serve_once(sent.clone());
+    let begun = Instant::now();
+    shell.client.request(wish("127.0.0.1", port), shell.clock.now(), &mut SystemEntropy);
+    shell.run_until(|shell| shell.told.iter().any(|output| matches!(output, Output::Ended { .. })));
+    println!("four mebibytes came through three of them in {:.2?}", begun.elapsed());
+    assert!(
+        shell.read == sent && matches!(shell.told[..], [Output::Connected(_), Output::Ended { is_clean: true, .. }])
+    );
+    assert_eq!(shell.progress.last(), Some(&Progress::Done));
+}
+
+/// A server that gives one client these bytes.
+fn serve_once(bytes: Vec<u8>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || listener.accept().unwrap().0.write_all(&bytes).unwrap());
+    port
+}
+
+fn wish(host: &str, port: u16) -> Wish {
+    let what = What::Connect { host: host.to_owned(), port, family: Family::Ipv4, flags: BeginFlags::default() };
+    let facts = Facts {
+        group: Group::Listener(0),
+        epoch: 0,
+        protocol: 5,
+        client: None,
+        credentials: None,
+        host: host.to_owned(),
+        port,
+    };
+    Wish { what, facts, fields: Fields::of(Isolation::default()), keeps_alive: false }
 }

@@ -21,7 +21,7 @@ fn a_client_learns_the_whole_network() {
     // Ten milliseconds each way: a link, a circuit, three documents one after the other.
     assert!(took < Duration::from_secs(2), "{took:?}");
     let steps: Vec<u8> = shell.progress.iter().map(|step| step.words().0).collect();
-    assert!(steps.is_sorted_by(|a, b| a < b) && steps.last() == Some(&75), "{steps:?}");
+    assert!(steps.is_sorted_by(|a, b| a < b) && steps.contains(&75), "{steps:?}");
 }
 
 /// Whoever names authorities gets none of those that are built in.
@@ -31,7 +31,9 @@ fn only_those_are_dialled_who_were_named() {
     let named: Vec<_> = relays.iter().take(3).map(|relay| network.facts(*relay).address).collect();
     let mut shell = Shell::start(&mut network, wish(&cache));
     assert!(shell.bootstrap(&mut network));
-    assert!(!shell.dialled.is_empty() && shell.dialled.iter().all(|to| named.contains(to)), "{:?}", shell.dialled);
+    let guards: Vec<_> = relays.iter().map(|relay| network.facts(*relay).address).collect();
+    let first = shell.dialled.iter().take_while(|to| named.contains(to)).count();
+    assert!(first > 0 && shell.dialled.iter().all(|to| guards.contains(to)), "{:?}", shell.dialled);
 }
 
 #[test]
@@ -83,11 +85,10 @@ fn a_client_without_a_network_waits_and_goes_on_when_it_is_back() {
     let (mut network, _, cache) = directory_network(seed(), honest);
     network.part(&[Place::Scripts]);
     let mut shell = Shell::start(&mut network, wish(&cache));
-    assert!(!shell.run_until(&mut network, Duration::from_secs(3600), |shell| shell.progress.last()
-        == Some(&Progress::EnoughDirectory)));
+    let is_done = |shell: &Shell| shell.progress.last() >= Some(&Progress::EnoughDirectory);
+    assert!(!shell.run_until(&mut network, Duration::from_secs(3600), is_done));
     // It has tried, and it has not been frantic about it.
     assert!((3..200).contains(&shell.dialled.len()), "{}", shell.dialled.len());
     network.join();
-    assert!(shell.run_until(&mut network, Duration::from_secs(900), |shell| shell.progress.last()
-        == Some(&Progress::EnoughDirectory)));
+    assert!(shell.run_until(&mut network, Duration::from_secs(900), is_done));
 }

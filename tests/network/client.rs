@@ -7,19 +7,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cepa::internal::base::time::{Tick, earlier};
-use cepa::internal::client::bootstrap::Wish;
+use cepa::internal::client::isolation::{Facts, Fields, Group};
 use cepa::internal::client::junction::LinkNo;
-use cepa::internal::client::{Client, Output, Progress};
-use cepa::internal::directory::authorities::Authority;
+use cepa::internal::client::{Client, Failure, Found, Output, Progress, Reader, RequestNo, Setup, What, Wish};
+use cepa::internal::config::port::Isolation;
+use cepa::internal::config::{Config, Settings};
 use cepa::internal::link::frame;
+use cepa::internal::path::rules::Family;
+use cepa::internal::wire::relay_msg::BeginFlags;
 use cepa::lab::authority::Spec;
 use cepa::lab::cache::Cache;
 use cepa::lab::network::{Arrival, BEGINNING, NearId, Network, RelayNo, Role};
 use cepa::lab::seed::SeededEntropy;
 use std::sync::Arc;
-
-/// How long a directory may say nothing. C tor: `TestingDirConnectionMaxStall`.
-const MAX_STALL: Duration = Duration::from_secs(30);
 
 /// A client and its connections.
 pub struct Shell {
@@ -29,6 +29,35 @@ pub struct Shell {
     pub progress: Vec<Progress>,
     /// Where it ever dialled.
     pub dialled: Vec<core::net::SocketAddr>,
+    /// What became of requests.
+    pub requests: BTreeMap<RequestNo, Told>,
+}
+
+/// What a program was told, and has read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    pub is_open: bool,
+    pub read: Vec<u8>,
+    pub found: Option<Found>,
+    pub failure: Option<Failure>,
+    /// Over after it was open, and whether cleanly.
+    pub end: Option<bool>,
+}
+
+impl Told {
+    pub fn is_over(&self) -> bool {
+        self.end.is_some() || self.failure.is_some() || self.found.is_some()
+    }
+}
+
+/// Reads all that comes.
+struct Programs<'a>(&'a mut BTreeMap<RequestNo, Told>, Vec<(RequestNo, usize)>);
+
+impl Reader for Programs<'_> {
+    fn data(&mut self, request: RequestNo, bytes: &[u8]) {
+        self.0.entry(request).or_default().read.extend_from_slice(bytes);
+        self.1.push((request, bytes.len()));
+    }
 }
 
 struct Connection {
@@ -53,21 +82,54 @@ pub fn honest(number: usize) -> Role {
 }
 
 /// What a torrc would say of such a network.
-pub fn wish(cache: &Cache) -> Wish {
-    let line = |line: String| Authority::parse(line.strip_prefix("DirAuthority ").unwrap()).unwrap();
-    let authorities = cache.authorities().certificates().map(|(trusted, _)| line(trusted.torrc_line())).collect();
-    Wish { authorities, fallbacks: Vec::new(), uses_default_fallbacks: true, max_stall: MAX_STALL }
+pub fn wish(cache: &Cache) -> Setup {
+    setup_with(cache, "")
+}
+
+/// The same with more lines.
+pub fn setup_with(cache: &Cache, more: &str) -> Setup {
+    let lines = cache.authorities().certificates().map(|(trusted, _)| trusted.torrc_line());
+    let text = format!("TestingTorNetwork 1\n{}\n{more}\n", lines.collect::<Vec<_>>().join("\n"));
+    let mut settings = Settings::new();
+    settings.add_text("torrc", &text).unwrap();
+    Setup::of(Config::of(&settings).unwrap().0).unwrap()
+}
+
+/// A stream to a server of the lab, as a program asks for it whose name is `user`.
+pub fn connect(host: &str, user: &str) -> Wish {
+    let what = What::Connect { host: host.to_owned(), port: 80, family: Family::Either, flags: BeginFlags::IPV6_OK };
+    asked(what, host, user)
+}
+
+/// A look-up.
+pub fn resolve(name: &str) -> Wish {
+    asked(What::Resolve(name.to_owned()), name, "")
+}
+
+/// Anything, asked for by a program whose name is `user`.
+pub fn asked(what: What, host: &str, user: &str) -> Wish {
+    let facts = Facts {
+        group: Group::Listener(0),
+        epoch: 0,
+        protocol: 5,
+        client: None,
+        credentials: Some((user.into(), Vec::new())),
+        host: host.to_owned(),
+        port: 80,
+    };
+    Wish { what, facts, fields: Fields::of(Isolation::default()), keeps_alive: false }
 }
 
 impl Shell {
-    pub fn start(network: &mut Network, wish: Wish) -> Shell {
+    pub fn start(network: &mut Network, setup: Setup) -> Shell {
         let entropy = SeededEntropy::new(network.seed(), "client");
         let mut shell = Shell {
-            client: Client::new(wish),
+            client: Client::new(setup),
             entropy,
             connections: BTreeMap::new(),
             progress: Vec::new(),
             dialled: Vec::new(),
+            requests: BTreeMap::new(),
         };
         let now = network.now();
         shell.client.start(now, &mut shell.entropy);
@@ -92,6 +154,11 @@ impl Shell {
                     }
                 }
                 Output::Progress(progress) => self.progress.push(progress),
+                Output::Connected(no) => self.told(no).is_open = true,
+                Output::Found(no, found) => self.told(no).found = Some(found),
+                Output::Failed(no, failure) => self.told(no).failure = Some(failure),
+                Output::Ended { request, is_clean } => self.told(request).end = Some(is_clean),
+                Output::Writable(_) => {}
             }
         }
         let (now, ready) = (network.now(), self.client.ready().collect::<Vec<_>>());
@@ -127,7 +194,11 @@ impl Shell {
                         for chunk in bytes.chunks(frame::READ_LEN) {
                             let mut buffer = self.client.begin_read(link);
                             buffer.extend_from_slice(chunk);
-                            self.client.handle_read(link, buffer, now, &mut self.entropy);
+                            let mut programs = Programs(&mut self.requests, Vec::new());
+                            self.client.handle_read(link, buffer, now, &mut self.entropy, &mut programs);
+                            for (request, length) in programs.1 {
+                                self.client.handle_taken(request, length);
+                            }
                         }
                     }
                 }
@@ -157,7 +228,47 @@ impl Shell {
     /// Runs until it knows enough to build circuits.
     pub fn bootstrap(&mut self, network: &mut Network) -> bool {
         self.run_until(network, Duration::from_secs(600), |shell| {
-            shell.progress.last() == Some(&Progress::EnoughDirectory)
+            shell.progress.iter().any(|progress| *progress >= Progress::EnoughDirectory)
         })
+    }
+
+    // --- programs ------------------------------------------------------------------------
+
+    fn told(&mut self, no: RequestNo) -> &mut Told {
+        self.requests.entry(no).or_default()
+    }
+
+    /// A program asks.
+    pub fn request(&mut self, network: &mut Network, wish: Wish) -> RequestNo {
+        let no = self.client.request(wish, network.now(), &mut self.entropy);
+        self.told(no);
+        self.turn(network);
+        no
+    }
+
+    /// A program writes, and writes no more.
+    pub fn write(&mut self, network: &mut Network, no: RequestNo, bytes: &[u8]) -> usize {
+        let taken = self.client.handle_write(no, bytes);
+        self.turn(network);
+        taken
+    }
+
+    /// A program is gone.
+    pub fn cancel(&mut self, network: &mut Network, no: RequestNo) {
+        self.client.cancel(no, network.now(), &mut self.entropy);
+        self.turn(network);
+    }
+
+    /// A program asks, and reads until it is over, for so long.
+    pub fn serve(&mut self, network: &mut Network, wish: Wish, limit: Duration) -> Told {
+        let no = self.request(network, wish);
+        self.run_until(network, limit, |shell| shell.requests[&no].is_over());
+        self.requests[&no].clone()
+    }
+
+    /// "New identity".
+    pub fn new_identity(&mut self, network: &mut Network) {
+        self.client.new_identity(network.now(), &mut self.entropy);
+        self.turn(network);
     }
 }

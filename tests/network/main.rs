@@ -14,6 +14,7 @@ mod client;
 mod directory;
 mod driver;
 mod near;
+mod requests;
 mod streams;
 mod tunnel_villains;
 mod tunnels;

@@ -23,7 +23,7 @@ use crate::lab::seed::SeededEntropy;
 use crate::lab::villain::{Mangler, Villain};
 use crate::link::handshake::Responder;
 use crate::link::identity::{Credentials, LeafDigest};
-use crate::link::padding::Timing;
+use crate::link::padding::{Mode, Timing};
 use crate::link::{Link, MAX_QUEUED, Output as LinkOutput};
 use crate::wire::cell::{Body, CircId, Command as CellCommand, FIXED_LEN};
 use crate::wire::cell_msg::DestroyReason;
@@ -192,6 +192,9 @@ impl Relay {
         let Some(channel) = self.channels.get_mut(&id) else { return };
         let wanted = channel.dialled.unwrap_or_default();
         channel.link = Link::initiate(wanted, leaf, to.ip(), self.config.timing, now);
+        // No relay can tell another from a client here, and relays do not pad for each other.
+        channel.link.set_padding(Mode::Off, self.config.timing, now);
+        channel.link.engage_padding(now);
         self.ready.insert(id);
     }
 

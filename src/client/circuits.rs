@@ -1,0 +1,716 @@
+//! The pool: which circuits there are and are coming, what each may carry, when another is
+//! begun and when one is let go.
+//!
+//! Chooses paths, and keeps count of how guards and build times do; opens no link and sends
+//! no cell: `mod.rs` does, and reports here. Called by `mod.rs` alone. Spec: path-spec,
+//! "Building circuits", "Attaching streams to circuits"; guard-spec. C tor:
+//! core/or/circuituse.c.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::budget::{Awaited, Budget, Limit};
+use super::isolation::{Company, Facts, Fields};
+use super::junction::{LinkNo, TunnelNo};
+use super::ports::Ports;
+use super::setup::{PROGRAM, Setup};
+use crate::base::RsaId;
+use crate::base::random::Entropy;
+use crate::base::time::{Now, Tick, earlier};
+use crate::directory::NetDir;
+use crate::directory::download::Backoff;
+use crate::directory::params::Param;
+use crate::path::bias::{Closer, PathBias, Tally};
+use crate::path::guards::{Choice, Guards, Pending, Standing};
+use crate::path::rules::{Avoided, Family, NoWishes, Rules, Target, may_leave, may_leave_somewhere};
+use crate::path::timeout::{BuildTimes, COUNTED_HOPS};
+use crate::path::{self, Need, Path, View};
+
+/// The most circuits that are ready for anybody. C tor: `MAX_UNUSED_OPEN_CIRCUITS`.
+const MAX_READY: usize = 14;
+/// So many failures in a row are nobody's news; after them there is a pause before each
+/// attempt. Ours; C tor: five in half a minute.
+const FREE_FAILURES: u32 = 3;
+/// No pause is longer: the network may be back. Ours.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// All that a choice depends on, but for the guards.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// Who is there.
+    pub dir: &'a NetDir,
+    /// What the user wants.
+    pub setup: &'a Setup,
+    /// The time.
+    pub now: Now,
+}
+
+impl<'a> World<'a> {
+    fn view(&self, dropped: &'a Avoided) -> View<'a> {
+        let rules = Rules {
+            are_subnets_distinct: self.setup.config.circuits.distinct_subnets,
+            reach: self.setup.reach(),
+            wishes: &NoWishes,
+        };
+        View { dir: self.dir, rules, dropped, wish: self.setup.guards(), program: PROGRAM, now: self.now }
+    }
+}
+
+/// What a stream needs of a circuit.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'a> {
+    /// Where it goes; none for a look-up.
+    pub target: Option<Target>,
+    /// Whether it lives long.
+    pub is_stable: bool,
+    /// Exits that refused it.
+    pub avoided: &'a Avoided,
+    /// Who asks.
+    pub facts: &'a Facts,
+    /// Whom it may not meet.
+    pub fields: Fields,
+}
+
+/// How far a circuit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It is being built.
+    Building,
+    /// It took too long, and goes on only to be measured.
+    Late,
+    /// It is built, and a better guard may still answer.
+    Waiting,
+    /// It carries streams.
+    Open,
+}
+
+/// One circuit.
+#[derive(Debug)]
+pub struct Circuit {
+    /// What it goes over.
+    pub path: Path,
+    /// The link it goes out by.
+    pub link: LinkNo,
+    /// How far it is.
+    pub phase: Phase,
+    /// Streams that are on it.
+    pub streams: usize,
+    /// Whether its relays are for streams that live long.
+    is_stable: bool,
+    /// It was late when nothing else was there: it is taken if there is no better.
+    is_relaxed: bool,
+    /// When it was asked for, and when its first cell went out.
+    since: Tick,
+    begun: Option<Tick>,
+    hops_built: usize,
+    standing: Standing,
+    tally: Option<Tally>,
+    company: Company,
+    /// Since when it was used; no new streams so long after.
+    dirty: Option<Tick>,
+    /// It takes no new streams.
+    is_unusable: bool,
+    /// When to let it go if nobody has used it.
+    expires: Tick,
+}
+
+impl Circuit {
+    /// Its last relay.
+    pub fn exit(&self) -> Option<RsaId> {
+        self.path.hops.last().and_then(|hop| hop.ids.rsa)
+    }
+
+    /// Whether it has had streams.
+    pub fn is_used(&self) -> bool {
+        self.dirty.is_some()
+    }
+
+    /// Whether it is there for whoever comes.
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Open && self.is_clean()
+    }
+
+    /// It is nobody's yet.
+    fn is_clean(&self) -> bool {
+        self.company.is_empty() && self.dirty.is_none() && !self.is_unusable && self.phase != Phase::Late
+    }
+}
+
+/// What a stream finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A circuit that takes it.
+    Open(TunnelNo),
+    /// One is coming.
+    Coming,
+    /// There is none.
+    Nothing,
+}
+
+/// A circuit that is to be built.
+pub struct New<'a> {
+    /// What it goes over.
+    pub path: Path,
+    /// The link it goes out by.
+    pub link: LinkNo,
+    /// Whether its relays are for streams that live long.
+    pub is_stable: bool,
+    /// For whom, if anybody waits.
+    pub demand: Option<&'a Demand<'a>>,
+}
+
+/// Why no circuit is begun now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no path.
+    Path(path::Error),
+    /// Not before then.
+    NotBefore(Tick),
+    /// Too many are under way.
+    Busy,
+}
+
+/// All circuits, and what was learned from them.
+pub struct Pool {
+    circuits: BTreeMap<TunnelNo, Circuit>,
+    /// Those that we keep.
+    pub guards: Guards,
+    /// How long building takes.
+    pub times: BuildTimes,
+    bias: PathBias,
+    budget: Budget,
+    /// Which ports are expected.
+    pub ports: Ports,
+    /// Exits that said they have no room.
+    busy: Avoided,
+    failures: u32,
+    backoff: Backoff,
+    /// Nothing is begun before then, after failures.
+    paused: Tick,
+    /// What the budget said last to those who wait, and to what is built ahead.
+    poor: [Option<Tick>; 2],
+}
+
+impl Pool {
+    /// No circuits, and these guards and times of an earlier run.
+    pub fn new(guards: Guards, times: BuildTimes) -> Pool {
+        Pool {
+            circuits: BTreeMap::new(),
+            guards,
+            times,
+            bias: PathBias::default(),
+            budget: Budget::default(),
+            ports: Ports::default(),
+            busy: Avoided::new(),
+            failures: 0,
+            backoff: Backoff::new(Duration::ZERO),
+            paused: Tick::default(),
+            poor: [None; 2],
+        }
+    }
+
+    /// There is a new directory, or a new configuration.
+    pub fn on_directory(&mut self, world: &World<'_>, entropy: &mut dyn Entropy) {
+        let view = world.view(self.bias.dropped());
+        self.guards.update(view.scene(), entropy);
+        self.bias.forget_others(&self.guards);
+        self.busy.clear();
+    }
+
+    /// Whether paths can be built.
+    pub fn check(&self, world: &World<'_>) -> Result<(), path::Error> {
+        world.view(self.bias.dropped()).check(&self.guards)
+    }
+
+    /// A circuit of the pool.
+    pub fn get(&self, no: TunnelNo) -> Option<&Circuit> {
+        self.circuits.get(&no)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (TunnelNo, &Circuit)> {
+        self.circuits.iter().map(|(no, circuit)| (*no, circuit))
+    }
+
+    /// Whether any can carry streams.
+    pub fn has_open(&self) -> bool {
+        self.circuits.values().any(|circuit| circuit.phase == Phase::Open)
+    }
+
+    // --- streams -------------------------------------------------------------------------
+
+    /// The best circuit for a stream. C tor: `circuit_get_best`.
+    pub fn find(&self, demand: &Demand<'_>, world: &World<'_>) -> Found {
+        let mut best: Option<(TunnelNo, &Circuit)> = None;
+        let mut is_coming = false;
+        for (no, circuit) in &self.circuits {
+            if !self.serves(circuit, demand, world) {
+                continue;
+            }
+            if circuit.phase != Phase::Open {
+                is_coming |= circuit.phase != Phase::Late;
+            } else if best.is_none_or(|(_, best)| is_better(circuit, best, demand)) {
+                best = Some((*no, circuit));
+            }
+        }
+        match best {
+            Some((no, _)) => Found::Open(no),
+            None if is_coming => Found::Coming,
+            None => Found::Nothing,
+        }
+    }
+
+    /// C tor: `circuit_is_acceptable`.
+    fn serves(&self, circuit: &Circuit, demand: &Demand<'_>, world: &World<'_>) -> bool {
+        let max_dirtiness = world.setup.config.circuits.max_dirtiness;
+        let is_old = circuit.dirty.is_some_and(|dirty| dirty + max_dirtiness <= world.now.tick);
+        let exit = circuit.exit();
+        !circuit.is_unusable
+            && !is_old
+            && (circuit.is_stable || !demand.is_stable)
+            && circuit.company.admits(demand.facts, demand.fields)
+            && exit.is_some_and(|exit| !demand.avoided.contains(&exit) && self.lets_out(&exit, demand.target, world))
+    }
+
+    fn lets_out(&self, exit: &RsaId, target: Option<Target>, world: &World<'_>) -> bool {
+        let relay = world.dir.by_rsa_id(exit).filter(|_| !self.busy.contains(exit));
+        relay.is_some_and(|relay| match target {
+            Some(target) => may_leave(&relay, target),
+            None => may_leave_somewhere(&relay),
+        })
+    }
+
+    /// A stream goes out by a circuit.
+    pub fn on_attached(&mut self, no: TunnelNo, demand: &Demand<'_>, world: &World<'_>) {
+        let Some(circuit) = self.circuits.get_mut(&no) else { return };
+        if circuit.dirty.is_none() {
+            self.ports.on_taken(world.now.tick);
+        }
+        circuit.dirty.get_or_insert(world.now.tick);
+        circuit.company.join(demand.facts, demand.fields);
+        circuit.streams += 1;
+        if let Some(tally) = &mut circuit.tally {
+            self.bias.on_use(tally, &mut self.guards, world.dir.consensus().params());
+        }
+    }
+
+    /// The far end answered a stream in a way that only it could.
+    pub fn on_answered(&mut self, no: TunnelNo, dir: Option<&NetDir>) {
+        if let (Some(Circuit { tally: Some(tally), .. }), Some(dir)) = (self.circuits.get_mut(&no), dir) {
+            self.bias.on_use_succeeded(tally, &mut self.guards, dir.consensus().params());
+        }
+    }
+
+    /// A stream is off a circuit. If its user `keeps_alive` the circuit, it is as if it had
+    /// been first used just now.
+    pub fn on_detached(&mut self, no: TunnelNo, keeps_alive: bool, now: Tick) {
+        if let Some(circuit) = self.circuits.get_mut(&no) {
+            circuit.streams = circuit.streams.saturating_sub(1);
+            if keeps_alive {
+                circuit.dirty = Some(now);
+            }
+        }
+    }
+
+    /// A circuit takes no new streams.
+    pub fn retire(&mut self, no: TunnelNo) {
+        if let Some(circuit) = self.circuits.get_mut(&no) {
+            circuit.is_unusable = true;
+        }
+    }
+
+    /// No circuit that was used takes new streams; "new identity" was said.
+    pub fn retire_all(&mut self) {
+        for circuit in self.circuits.values_mut() {
+            circuit.is_unusable |= !circuit.is_clean();
+        }
+    }
+
+    /// The end of a circuit says that something on it is broken.
+    pub fn on_broken(&mut self, no: TunnelNo) {
+        if let Some(Circuit { tally: Some(tally), .. }) = self.circuits.get_mut(&no) {
+            self.bias.on_use_failed(tally);
+        }
+    }
+
+    /// An exit has no room for anybody. C tor: until the next consensus.
+    pub fn on_busy(&mut self, exit: RsaId) {
+        self.busy.insert(exit);
+    }
+
+    // --- what is begun -------------------------------------------------------------------
+
+    /// A path for a stream that waits.
+    pub fn plan_for(
+        &mut self,
+        demand: &Demand<'_>,
+        world: &World<'_>,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Path, Refusal> {
+        let pending = self.circuits.values().filter(|circuit| circuit.phase < Phase::Waiting).count();
+        if pending >= usize::try_from(world.setup.config.circuits.max_pending).unwrap_or(usize::MAX) {
+            return Err(Refusal::Busy);
+        }
+        let avoided = Arc::new(demand.avoided.union(&self.busy).copied().collect());
+        let targets = demand.target.into_iter().collect();
+        let need = Need::Exit { targets, is_stable: demand.is_stable, speaks: Vec::new(), avoided };
+        self.plan(&need, Awaited::Now, world, entropy)
+    }
+
+    /// A path for a need, with a token for its guard.
+    pub fn plan(
+        &mut self,
+        need: &Need,
+        awaited: Awaited,
+        world: &World<'_>,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Path, Refusal> {
+        let (tick, poor) = (
+            world.now.tick,
+            match awaited {
+                Awaited::Now => 0,
+                Awaited::Later => 1,
+            },
+        );
+        let not_before = self.poor.get(poor).copied().flatten().max(Some(self.paused));
+        if let Some(not_before) = not_before.filter(|not_before| *not_before > tick) {
+            return Err(Refusal::NotBefore(not_before));
+        }
+        let view = world.view(self.bias.dropped());
+        let path = view.pick(need, &mut self.guards, entropy).map_err(Refusal::Path)?;
+        let Some(first) = path.hops.first().and_then(|hop| hop.ids.rsa) else { return Ok(path) };
+        let limit = Limit::of(world.dir.consensus().params());
+        self.budget.take(&first, limit, awaited, tick).map_err(|not_before| {
+            path.guard.inspect(|choice| self.guards.on_cancelled(&choice.id));
+            if let Some(slot) = self.poor.get_mut(poor) {
+                *slot = Some(not_before);
+            }
+            Refusal::NotBefore(not_before)
+        })?;
+        Ok(path)
+    }
+
+    /// What to build ahead, if anything. C tor: `circuit_predict_and_launch_new`.
+    pub fn foresee(&mut self, world: &World<'_>) -> Option<Need> {
+        let now = world.now.tick;
+        let clean = self.circuits.values().filter(|circuit| circuit.is_clean()).count();
+        if clean >= MAX_READY {
+            return None;
+        }
+        let (expected, wanted) = (self.ports.expected(now), self.ports.ready_for_each(now));
+        let lasts = |port: u16| world.setup.config.circuits.long_lived_ports.contains(&port);
+        let target = |port| Target { port, family: Family::Either };
+        let lacks = |port: &u16| {
+            let serves = |circuit: &&Circuit| {
+                let exit = circuit.exit();
+                circuit.is_clean()
+                    && (circuit.is_stable || !lasts(*port))
+                    && exit.is_some_and(|exit| self.lets_out(&exit, Some(target(*port)), world))
+            };
+            self.circuits.values().filter(serves).count() < wanted
+        };
+        let lacking: Vec<u16> = expected.into_iter().filter(lacks).collect();
+        if lacking.is_empty() && !self.is_test_due(clean, world) {
+            return None;
+        }
+        let is_stable = lacking.iter().any(|port| lasts(*port));
+        let avoided = Arc::new(self.busy.clone());
+        let serves_all = |relay: &crate::directory::Relay<'_>| {
+            lacking.iter().all(|port| may_leave(relay, target(*port))) && !avoided.contains(&relay.rsa_id())
+        };
+        // One exit for all of them, if there is one; else for the first.
+        let most = if world.dir.relays().any(|relay| serves_all(&relay)) { lacking.len() } else { 1 };
+        let targets = lacking.iter().take(most).map(|port| target(*port)).collect();
+        Some(Need::Exit { targets, is_stable, speaks: Vec::new(), avoided })
+    }
+
+    /// An expected port that no exit serves is not asked for again until it is wanted again.
+    pub fn forget_ports(&mut self, need: &Need) {
+        if let Need::Exit { targets, .. } = need {
+            targets.iter().for_each(|target| self.ports.forget(target.port));
+        }
+    }
+
+    fn is_test_due(&self, clean: usize, world: &World<'_>) -> bool {
+        let params = world.dir.consensus().params();
+        let most = usize::try_from(params.unsigned(Param::CbtMaxOpenCircs)).unwrap_or(usize::MAX);
+        let next = self.times.next_test(params, world.setup.build_times());
+        clean < most && next.is_some_and(|next| next <= world.now.tick)
+    }
+
+    /// A circuit is to be built. Until somebody uses it, it is for whoever it was begun for.
+    pub fn add(&mut self, no: TunnelNo, new: New<'_>, world: &World<'_>) {
+        let New { path, link, is_stable, demand } = new;
+        let now = world.now.tick;
+        let mut company = Company::default();
+        if let Some(demand) = demand {
+            company.join(demand.facts, demand.fields);
+        }
+        let params = world.dir.consensus().params();
+        let is_learning = self.times.next_test(params, world.setup.build_times()).is_some();
+        let learning = Duration::from_secs(params.unsigned(Param::CbtLearnTimeout).into());
+        let idle = if is_learning { learning } else { self.ports.remaining(now).max(learning) };
+        self.times.on_begun(now);
+        let circuit = Circuit {
+            link,
+            phase: Phase::Building,
+            streams: 0,
+            is_stable,
+            is_relaxed: false,
+            since: now,
+            begun: None,
+            hops_built: 0,
+            standing: path.guard.map_or(Standing::OnCompletion, |choice| choice.standing),
+            tally: path.guard.map(|choice| Tally::new(choice.id)),
+            company,
+            dirty: None,
+            is_unusable: false,
+            expires: now + idle,
+            path,
+        };
+        self.circuits.insert(no, circuit);
+    }
+
+    // --- what became of it ---------------------------------------------------------------
+
+    /// Circuits whose first cell is not known to have gone out.
+    pub fn unbegun(&self) -> Vec<TunnelNo> {
+        self.circuits.iter().filter(|(_, circuit)| circuit.begun.is_none()).map(|(no, _)| *no).collect()
+    }
+
+    /// Whether there are any.
+    pub fn has_unbegun(&self) -> bool {
+        self.circuits.values().any(|circuit| circuit.begun.is_none())
+    }
+
+    /// The first cell of a circuit went out.
+    pub fn on_begun(&mut self, no: TunnelNo, begun: Tick) {
+        if let Some(circuit) = self.circuits.get_mut(&no) {
+            circuit.begun.get_or_insert(begun);
+        }
+    }
+
+    /// A guard answered.
+    pub fn on_guard(&mut self, choice: &Choice, world: &World<'_>, entropy: &mut dyn Entropy) -> Standing {
+        self.failures = 0;
+        self.backoff.reset();
+        self.paused = Tick::default();
+        self.times.on_live(world.now.tick);
+        let view = world.view(self.bias.dropped());
+        self.guards.on_success(&choice.id, choice.standing, view.scene(), entropy)
+    }
+
+    /// A hop of a circuit is there.
+    pub fn on_hop(&mut self, no: TunnelNo, world: &World<'_>, entropy: &mut dyn Entropy) {
+        self.times.on_live(world.now.tick);
+        let Some(circuit) = self.circuits.get_mut(&no) else { return };
+        circuit.hops_built += 1;
+        if circuit.hops_built != 1 {
+            return;
+        }
+        let guard = circuit.path.guard;
+        if let Some(tally) = &mut circuit.tally {
+            self.bias.on_attempt(tally, &mut self.guards, world.dir.consensus().params());
+        }
+        if let Some(choice) = guard {
+            let standing = self.on_guard(&choice, world, entropy);
+            if let Some(circuit) = self.circuits.get_mut(&no) {
+                circuit.standing = standing;
+            }
+        }
+    }
+
+    /// A circuit has all its hops.
+    pub fn on_built(&mut self, no: TunnelNo, took: Duration, world: &World<'_>) {
+        let (params, wish) = (world.dir.consensus().params(), world.setup.build_times());
+        let Some(circuit) = self.circuits.get_mut(&no) else { return };
+        let is_late = circuit.phase == Phase::Late || circuit.is_relaxed;
+        if circuit.path.hops.len() == COUNTED_HOPS {
+            self.times.on_built(took, is_late, params, wish);
+        }
+        if let Some(tally) = &mut circuit.tally {
+            self.bias.on_built(tally, &mut self.guards);
+        }
+        // Whoever waited takes it now, or somebody else does.
+        if circuit.dirty.is_none() {
+            circuit.company.forget();
+        }
+        circuit.phase = match circuit.standing {
+            Standing::Complete | Standing::OnCompletion => Phase::Open,
+            Standing::Waiting | Standing::IfNoBetter => Phase::Waiting,
+        };
+        // It was measured, and is slower than it should be.
+        circuit.is_unusable |= is_late && !circuit.is_relaxed;
+    }
+
+    /// A circuit is gone. `why` and by whom; gives it back, so that its streams can be told.
+    pub fn on_closed(&mut self, no: TunnelNo, end: End, world: Option<&World<'_>>, entropy: &mut dyn Entropy) {
+        let Some(mut circuit) = self.circuits.remove(&no) else { return };
+        let was_built = circuit.phase >= Phase::Waiting;
+        let closer = if end == End::Ours { Closer::Us } else { Closer::Others };
+        if let Some(tally) = &mut circuit.tally {
+            self.bias.on_closed(tally, &mut self.guards, closer, false);
+        }
+        let Some(choice) = circuit.path.guard else { return };
+        if was_built {
+            return;
+        }
+        if end == End::Ours {
+            return self.guards.on_cancelled(&choice.id);
+        }
+        self.pause(world.map(|world| world.now.tick), entropy);
+        let first_failed = circuit.hops_built == 0 && end != End::Destroyed;
+        match world {
+            // C tor: a DESTROY from the guard says that it lives.
+            Some(world) if first_failed => self.guards.on_failure(&choice.id, world.now.tick),
+            _ => self.guards.on_cancelled(&choice.id),
+        }
+        if let (End::TooSlow, Some(world), Some(begun)) = (end, world, circuit.begun) {
+            self.times.on_abandoned(begun, world.dir.consensus().params(), world.setup.build_times());
+        }
+    }
+
+    /// Something failed: the more in a row, the longer until the next.
+    fn pause(&mut self, now: Option<Tick>, entropy: &mut dyn Entropy) {
+        self.failures = self.failures.saturating_add(1);
+        if let Some(now) = now.filter(|_| self.failures > FREE_FAILURES) {
+            self.paused = now + self.backoff.next_delay(entropy).min(MAX_PAUSE);
+        }
+    }
+
+    /// No path could be had, for want of guards or relays.
+    pub fn on_no_path(&mut self, now: Tick, entropy: &mut dyn Entropy) {
+        self.failures = self.failures.max(FREE_FAILURES);
+        self.pause(Some(now), entropy);
+    }
+
+    // --- time ----------------------------------------------------------------------------
+
+    /// The circuits whose time is over.
+    pub fn tidy(&mut self, world: &World<'_>) -> Vec<(TunnelNo, End)> {
+        self.mark_late(world);
+        self.upgrade(world);
+        let (now, max_dirtiness) = (world.now.tick, world.setup.config.circuits.max_dirtiness);
+        let over = |circuit: &Circuit| {
+            let is_old = circuit.dirty.is_some_and(|dirty| dirty + max_dirtiness <= now);
+            let is_spent = circuit.streams == 0 && circuit.phase >= Phase::Waiting;
+            let close = self.times.close(circuit.path.hops.len());
+            match circuit.phase {
+                Phase::Building | Phase::Late => {
+                    circuit.begun.is_some_and(|begun| begun + close <= now).then_some(End::TooSlow)
+                }
+                Phase::Waiting if circuit.since + Guards::patience(world.dir.consensus().params()) <= now => {
+                    Some(End::Ours)
+                }
+                _ if is_spent && (is_old || circuit.is_unusable) => Some(End::Ours),
+                _ if is_spent && circuit.dirty.is_none() && circuit.expires <= now => Some(End::Ours),
+                _ => None,
+            }
+        };
+        self.circuits.iter().filter_map(|(no, circuit)| over(circuit).map(|end| (*no, end))).collect()
+    }
+
+    fn mark_late(&mut self, world: &World<'_>) {
+        let (params, wish) = (world.dir.consensus().params(), world.setup.build_times());
+        let has_open = self.has_open();
+        for circuit in self.circuits.values_mut() {
+            let timeout = self.times.timeout(circuit.path.hops.len());
+            let is_late = circuit.begun.is_some_and(|begun| begun + timeout <= world.now.tick);
+            if circuit.phase != Phase::Building || circuit.is_relaxed || !is_late {
+                continue;
+            }
+            // C tor: when nothing is open, better late than never.
+            if has_open {
+                circuit.phase = Phase::Late;
+            } else {
+                circuit.is_relaxed = true;
+            }
+            self.times.on_timeout(circuit.hops_built > 0, params, wish);
+            if let Some(tally) = &circuit.tally {
+                self.bias.on_timeout(tally, &mut self.guards);
+            }
+        }
+    }
+
+    /// Circuits over guards that are not the best are used when the best do not answer.
+    fn upgrade(&mut self, world: &World<'_>) {
+        if self.circuits.values().all(|circuit| circuit.phase != Phase::Waiting) {
+            return;
+        }
+        let guarded = |(no, circuit): (&TunnelNo, &Circuit)| {
+            let choice = circuit.path.guard?;
+            let restriction = circuit.path.restriction.clone();
+            let pending = Pending { guard: choice.id, standing: circuit.standing, since: circuit.since, restriction };
+            Some((*no, pending))
+        };
+        let (nos, pending): (Vec<_>, Vec<_>) = self.circuits.iter().filter_map(guarded).unzip();
+        let view = world.view(self.bias.dropped());
+        for place in self.guards.upgrade(&pending, view.scene()) {
+            if let Some(circuit) = nos.get(place).and_then(|no| self.circuits.get_mut(no)) {
+                circuit.standing = Standing::Complete;
+                if circuit.phase == Phase::Waiting {
+                    circuit.phase = Phase::Open;
+                }
+            }
+        }
+    }
+
+    /// When to look again.
+    pub fn next_deadline(&self, world: &World<'_>) -> Option<Tick> {
+        let max_dirtiness = world.setup.config.circuits.max_dirtiness;
+        let params = world.dir.consensus().params();
+        let of_circuit = |circuit: &Circuit| match circuit.phase {
+            Phase::Building if !circuit.is_relaxed => {
+                circuit.begun.map(|begun| begun + self.times.timeout(circuit.path.hops.len()))
+            }
+            Phase::Building | Phase::Late => {
+                circuit.begun.map(|begun| begun + self.times.close(circuit.path.hops.len()))
+            }
+            Phase::Waiting => {
+                let soon = Duration::from_secs(params.unsigned(Param::GuardNonprimaryConnectTimeout).into());
+                let late = circuit.since + Guards::patience(params);
+                Some(if circuit.since + soon > world.now.tick { circuit.since + soon } else { late })
+            }
+            Phase::Open if circuit.streams > 0 => None,
+            Phase::Open => Some(circuit.dirty.map_or(circuit.expires, |dirty| dirty + max_dirtiness)),
+        };
+        let circuits = self.circuits.values().filter_map(of_circuit).min();
+        let waits =
+            self.poor.iter().flatten().copied().chain([self.paused]).filter(|wait| *wait > world.now.tick).min();
+        let test = self.times.next_test(params, world.setup.build_times());
+        earlier(earlier(circuits, waits), test.filter(|test| *test > world.now.tick))
+    }
+}
+
+/// How a circuit came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// We do not want it any more.
+    Ours,
+    /// It took too long.
+    TooSlow,
+    /// A relay said so.
+    Destroyed,
+    /// The link failed, or what came was wrong.
+    Failed,
+}
+
+/// C tor: `circuit_is_better`. One that is in use, rather than another that would have to be
+/// built again; of several the one that was first used last.
+fn is_better(a: &Circuit, b: &Circuit, demand: &Demand<'_>) -> bool {
+    if a.is_relaxed != b.is_relaxed {
+        return b.is_relaxed;
+    }
+    match (a.dirty, b.dirty) {
+        (Some(a), Some(b)) if a != b => a > b,
+        (Some(_), None) => true,
+        (None, Some(_)) => false,
+        _ => match (a.company.cost(demand.facts), b.company.cost(demand.facts)) {
+            (Some(cost_a), Some(cost_b)) if cost_a != cost_b => cost_a < cost_b,
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            _ => a.since > b.since,
+        },
+    }
+}

@@ -1,0 +1,144 @@
+//! Errands: asking directories, each over a tunnel of one hop that is there for it alone.
+//!
+//! What is asked, and what the answers mean, is `bootstrap.rs`'s; here is how the question
+//! gets there: to a guard once there are any, and before that to whoever the order names.
+//! Called by `mod.rs`. Spec: dir-spec, "Downloading information from caches"; tor-spec,
+//! "Opening a directory stream". C tor: feature/dirclient/dirclient.c.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use super::bootstrap::{FetchNo, Order};
+use super::budget::Awaited;
+use super::junction::{LinkNo, TunnelNo};
+use super::links::Goal;
+use super::{Client, Progress, world};
+use crate::base::RelayIds;
+use crate::base::random::Entropy;
+use crate::base::time::Now;
+use crate::circuit::Output;
+use crate::circuit::hop::{Handshake, HopNo, PathHop, StreamAt};
+use crate::path::guards::Choice;
+use crate::path::{Hop, Need, Path};
+use crate::wire::extend::Target;
+
+/// How long a circuit of one hop to a directory may take. C tor: the initial timeout of
+/// circuits, which is for three.
+const ONE_HOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// A tunnel to a directory, and what it is for.
+pub(super) struct Errand {
+    pub link: LinkNo,
+    pub fetch: FetchNo,
+    /// The guard that is asked, if it is one, until it has answered.
+    guard: Option<Choice>,
+    /// The stream of the request, once the tunnel is there.
+    stream: Option<StreamAt>,
+    /// Of the request, what is still to be written.
+    unsent: Vec<u8>,
+}
+
+impl Client {
+    pub(super) fn on_errand(&mut self, no: TunnelNo, output: Output, now: Now, entropy: &mut dyn Entropy) {
+        match output {
+            Output::Built { .. } => self.ask(no, now, entropy),
+            Output::Writable { .. } => self.write_on(no),
+            Output::Ended { .. } => self.conclude(no, now, entropy),
+            Output::Closed { .. } => self.fail_errand(no, now, entropy),
+            _ => {}
+        }
+    }
+
+    /// The circuit to a directory is there: sends the request.
+    pub(super) fn ask(&mut self, no: TunnelNo, now: Now, entropy: &mut dyn Entropy) {
+        let guard = self.directories.get_mut(&no).and_then(|errand| errand.guard.take());
+        if let (Some(choice), Some(world)) = (guard, world(&self.bootstrap, &self.setup, now)) {
+            self.pool.on_guard(&choice, &world, entropy);
+        }
+        let request = self.directories.get(&no).and_then(|errand| self.bootstrap.request(errand.fetch, now.wall));
+        let stream = self.junction.tunnel_mut(no).and_then(|tunnel| tunnel.begin_dir(HopNo(0), entropy).ok());
+        match (self.directories.get_mut(&no), request, stream) {
+            (Some(errand), Some(request), Some(stream)) => {
+                errand.stream = Some(stream);
+                errand.unsent = request.into_bytes();
+                self.bootstrap.on_step(Progress::RequestingStatus);
+                self.write_on(no);
+            }
+            _ => self.fail_errand(no, now, entropy),
+        }
+    }
+
+    pub(super) fn write_on(&mut self, no: TunnelNo) {
+        let Some(errand) = self.directories.get_mut(&no) else { return };
+        let (Some(stream), Some(tunnel)) = (errand.stream, self.junction.tunnel_mut(no)) else { return };
+        let taken = tunnel.handle_write(stream, &errand.unsent);
+        errand.unsent.drain(..taken);
+    }
+
+    /// The answer of a directory is over.
+    pub(super) fn conclude(&mut self, no: TunnelNo, now: Now, entropy: &mut dyn Entropy) {
+        if let Some(errand) = self.directories.remove(&no) {
+            self.junction.drop_tunnel(no, now);
+            // Whose fault it was is remembered; what is still wanted is asked for again.
+            let _ = self.bootstrap.handle_end(errand.fetch, now, entropy);
+            self.stir();
+        }
+    }
+
+    /// A directory could not be asked, or broke off.
+    pub(super) fn fail_errand(&mut self, no: TunnelNo, now: Now, entropy: &mut dyn Entropy) {
+        if let Some(errand) = self.directories.remove(&no) {
+            self.junction.drop_tunnel(no, now);
+            errand.guard.inspect(|choice| self.pool.guards.on_failure(&choice.id, now.tick));
+            self.bootstrap.handle_failure(errand.fetch, now, entropy);
+            self.stir();
+        }
+    }
+
+    pub(super) fn run_errand(&mut self, order: Order, now: Now, entropy: &mut dyn Entropy) {
+        let Order { fetch, goal } = order;
+        let path = self.directory_guard(now, entropy);
+        let (goal, guard, handshake) = match path {
+            Some(path) => {
+                let first = path.hops.first().copied();
+                let ids = first.map_or(goal.ids, |hop| hop.ids);
+                let goal = Goal { ids, addresses: vec![path.address] };
+                self.bootstrap.redirect(fetch, goal.clone());
+                (goal, path.guard, first.map_or(Handshake::Fast, |hop| one_hop(&hop)))
+            }
+            None => (goal, None, Handshake::Fast),
+        };
+        self.bootstrap.on_step(Progress::Connecting);
+        let Some(link) = self.link_to(&goal, now) else {
+            return self.bootstrap.handle_failure(fetch, now, entropy);
+        };
+        let no = self.next_tunnel();
+        let path = vec![PathHop { target: target(goal.ids), handshake }];
+        if self.junction.add_tunnel(no, link, path, now.tick + ONE_HOP_LIMIT, entropy).is_ok() {
+            self.directories.insert(no, Errand { link, fetch, guard, stream: None, unsent: Vec::new() });
+        } else {
+            self.bootstrap.handle_failure(fetch, now, entropy);
+        }
+    }
+
+    /// A guard to ask, once there are any. C tor: `guards_choose_dirguard`.
+    pub(super) fn directory_guard(&mut self, now: Now, entropy: &mut dyn Entropy) -> Option<Path> {
+        self.meet_directory(now, entropy);
+        if !self.setup.config.guards.are_used || !self.bootstrap.is_live(now.wall) {
+            return None;
+        }
+        let world = world(&self.bootstrap, &self.setup, now)?;
+        let need = Need::Directory { outdated: Arc::new(self.bootstrap.resting(now.tick)) };
+        self.pool.plan(&need, Awaited::Now, &world, entropy).ok()
+    }
+}
+
+/// A first hop is reached by its link: nobody is told where it is.
+fn target(ids: RelayIds) -> Target {
+    Target { ids, ..Target::default() }
+}
+
+/// The handshake with a relay that is to be the only hop. C tor: `should_use_create_fast_for_circuit`.
+fn one_hop(hop: &Hop) -> Handshake {
+    hop.ntor.map_or(Handshake::Fast, Handshake::Ntor)
+}

@@ -1,0 +1,128 @@
+//! The configuration as the client needs it: with the lines read that name authorities and
+//! fallbacks, which only the directory understands.
+//!
+//! Reads no file. Called by whoever starts a client, or gives it a new configuration. Spec:
+//! none. C tor: `validate_dir_servers` in app/config/config.c.
+
+use super::bootstrap;
+use crate::config::values::{Choice, Wanted};
+use crate::config::{Complaint, Config, Given, Objection};
+use crate::directory::Error;
+use crate::directory::authorities::{Authority, Fallback};
+use crate::link::padding::Mode;
+use crate::path::guards;
+use crate::path::rules::Reach;
+use crate::path::timeout;
+
+/// The name and version of this program, for files.
+pub const PROGRAM: &str = concat!("cepa-", env!("CARGO_PKG_VERSION"));
+
+/// A configuration that a client can be made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// As the user gave it.
+    pub config: Config,
+    /// Whom to trust and to ask.
+    pub(super) directory: bootstrap::Wish,
+}
+
+impl Setup {
+    /// Reads what is left to be read.
+    pub fn of(config: Config) -> Result<Setup, Complaint> {
+        let lines = &config.directory;
+        let mut authorities = read("DirAuthority", &lines.authorities, Authority::parse)?;
+        let alternate = read("AlternateDirAuthority", &lines.alternate_authorities, Authority::parse)?;
+        let fallbacks = read("FallbackDir", &lines.fallbacks, Fallback::parse)?;
+        // C tor: the alternate line names authorities too; bridges' are not ours yet.
+        authorities.extend(alternate);
+        let uses_default_fallbacks = lines.uses_default_fallbacks;
+        let directory = bootstrap::Wish { authorities, fallbacks, uses_default_fallbacks, max_stall: lines.max_stall };
+        Ok(Setup { config, directory })
+    }
+
+    /// How many guards.
+    pub(super) fn guards(&self) -> guards::Wish {
+        let wish = &self.config.guards;
+        let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        guards::Wish {
+            in_use: number(wish.in_use),
+            for_directory: number(wish.for_directory),
+            primary: number(wish.primary),
+            lifetime: Some(wish.lifetime).filter(|lifetime| !lifetime.is_zero()),
+        }
+    }
+
+    /// How guards are connected to.
+    pub(super) fn reach(&self) -> Reach {
+        let links = &self.config.links;
+        Reach { ipv4: links.ipv4, ipv6: links.ipv6, prefers_ipv6: links.prefers_ipv6 == Choice::Yes }
+    }
+
+    /// How long building may take.
+    pub(super) fn build_times(&self) -> timeout::Wish {
+        let circuits = &self.config.circuits;
+        timeout::Wish { initial: circuits.build_timeout, is_fixed: !circuits.learns_timeout }
+    }
+
+    /// How links are padded.
+    pub(super) fn padding(&self) -> Mode {
+        let links = &self.config.links;
+        match links.padding {
+            Choice::No => Mode::Off,
+            _ if links.reduced_padding => Mode::Reduced,
+            _ => Mode::Normal,
+        }
+    }
+}
+
+fn read<T>(option: &'static str, lines: &[Given], parse: fn(&str) -> Result<T, Error>) -> Result<Vec<T>, Complaint> {
+    let wanted = Wanted::Other(match option {
+        "FallbackDir" => "ADDRESS:PORT orport=PORT id=FINGERPRINT, and perhaps ipv6=ADDRESS:PORT",
+        _ => "a name, flags, ADDRESS:PORT and a fingerprint",
+    });
+    let complaint = |line: &Given| {
+        let fault = Objection::Value { option, value: line.value.clone(), wanted: wanted.clone() };
+        Complaint { origin: line.origin.clone(), fault }
+    };
+    lines.iter().map(|line| parse(&line.value).map_err(|_| complaint(line))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    fn setup(text: &str) -> Result<Setup, Complaint> {
+        let mut settings = Settings::new();
+        settings.add_text("torrc", text).unwrap();
+        Setup::of(Config::of(&settings).unwrap().0)
+    }
+
+    #[test]
+    fn lines_of_the_directory_are_read_and_bad_ones_named() {
+        let text = "DataDirectory /x\nDirAuthority test orport=1 v3ident=14C131DFC5C6F93646BE72FA1401C02A8DF2E8B4 \
+                    127.0.0.1:2 0123456789ABCDEF0123456789ABCDEF01234567\n";
+        let read = setup(text).unwrap();
+        assert_eq!((read.directory.authorities.len(), read.directory.fallbacks.len()), (1, 0));
+        for (line, expected) in [
+            ("DirAuthority nonsense", "torrc:2: DirAuthority wants a name"),
+            ("FallbackDir nonsense", "torrc:2: FallbackDir wants ADDRESS"),
+            ("AlternateDirAuthority a b", "torrc:2: AlternateDirAuthority wants a name"),
+        ] {
+            let complaint = setup(&format!("\n{line}\n")).unwrap_err().to_string();
+            assert!(complaint.starts_with(expected), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn padding_is_what_the_user_wants() {
+        for (text, expected) in [
+            ("", Mode::Normal),
+            ("ReducedConnectionPadding 1", Mode::Reduced),
+            ("ConnectionPadding 1", Mode::Normal),
+            ("ConnectionPadding 0", Mode::Off),
+        ] {
+            assert_eq!(setup(text).unwrap().padding(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! What programs have asked for: requests that wait for a circuit, that wait for an answer,
+//! and streams that are open.
+//!
+//! Keeps them, and says what an end means for each; which circuit a request gets is
+//! `circuits.rs`'s, and `mod.rs` sends what is to be sent. Called by `mod.rs` alone. Spec:
+//! tor-spec, "Application connections and stream management"; path-spec, "Handling
+//! failure". C tor: `connection_ap_expire_beginning`, `connection_ap_process_end_not_open`.
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+
+use super::circuits::Demand;
+use super::isolation::{Facts, Fields};
+use super::junction::TunnelNo;
+use crate::base::redact::Sensitive;
+use crate::base::time::Tick;
+use crate::circuit::hop::StreamAt;
+use crate::circuit::{Answer, Ended};
+use crate::config;
+use crate::path::rules::{Avoided, Family, Target};
+use crate::stream::MAX_UNSENT;
+use crate::stream::verdict::{Retry, Verdict};
+use crate::wire::relay_msg::{BeginFlags, EndReason};
+
+/// How many requests and streams there are at once; ours. A listener refuses more before.
+pub const MAX_REQUESTS: usize = 16_384;
+/// At so many exits a request is tried that say they cannot reach what it wants. C tor:
+/// `MAX_RESOLVE_FAILURES`.
+const MAX_REFUSALS: u32 = 3;
+/// So often a request is tried at all. Arti's.
+const MAX_TRIES: u32 = 16;
+/// How long an exit has to answer: the first two, and those after. C tor:
+/// `compute_retry_timeout`.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(15));
+
+/// A request, as the client and its shell call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestNo(pub u64);
+
+/// What a program wants.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// To do what.
+    pub what: What,
+    /// What is known of it.
+    pub facts: Facts,
+    /// Whom it may not meet.
+    pub fields: Fields,
+    /// Whether a circuit lives on from when it was last used by it.
+    pub keeps_alive: bool,
+}
+
+/// To do what.
+#[derive(Clone)]
+pub enum What {
+    /// Open a stream.
+    Connect {
+        /// To that name or address, in lower case.
+        host: String,
+        /// To that port.
+        port: u16,
+        /// By which protocols of the Internet.
+        family: Family,
+        /// What the exit is told of them.
+        flags: BeginFlags,
+    },
+    /// Look a name up.
+    Resolve(String),
+    /// Look an address up.
+    ResolvePtr(IpAddr),
+}
+
+/// Says what kind it is, and not where to.
+impl core::fmt::Debug for What {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            What::Connect { .. } => "Connect",
+            What::Resolve(_) => "Resolve",
+            What::ResolvePtr(_) => "ResolvePtr",
+        })
+    }
+}
+
+/// Why nothing came of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// There are too many already.
+    TooMany,
+    /// No connection to the network may be opened.
+    NetworkDisabled,
+    /// No circuit for it within the time, or no answer on any.
+    TimedOut,
+    /// No exit takes it.
+    NoExit,
+    /// The last exit that was tried said so.
+    Exit(EndReason),
+    /// Its circuit broke, and so did the others.
+    CircuitsBroke,
+    /// The look-up found nothing.
+    NothingFound,
+}
+
+/// What a look-up found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// An address.
+    Ip(Sensitive<IpAddr>),
+    /// A name.
+    Name(Sensitive<String>),
+}
+
+/// Where a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has no circuit.
+    Waiting,
+    /// An exit was asked.
+    Asked {
+        /// On which tunnel.
+        tunnel: TunnelNo,
+        /// As which stream.
+        at: StreamAt,
+        /// When.
+        since: Tick,
+    },
+    /// It is open.
+    Open {
+        /// On which tunnel.
+        tunnel: TunnelNo,
+        /// As which stream.
+        at: StreamAt,
+    },
+}
+
+/// A request or stream.
+#[derive(Debug)]
+pub struct Request {
+    /// What is wanted.
+    pub wish: Wish,
+    /// Where it is.
+    pub state: State,
+    /// What its program wrote that no tunnel has taken.
+    pub unsent: VecDeque<u8>,
+    /// Its program writes no more.
+    pub is_finished: bool,
+    born: Tick,
+    timeouts: u32,
+    tries: u32,
+    refusals: u32,
+    avoided: Avoided,
+}
+
+impl Request {
+    /// What it needs of a circuit.
+    pub fn demand(&self, config: &config::Circuits) -> Demand<'_> {
+        let (target, is_stable) = match &self.wish.what {
+            What::Connect { port, family, .. } => {
+                (Some(Target { port: *port, family: *family }), config.long_lived_ports.contains(port))
+            }
+            What::Resolve(_) | What::ResolvePtr(_) => (None, false),
+        };
+        let Wish { facts, fields, .. } = &self.wish;
+        Demand { target, is_stable, avoided: &self.avoided, facts, fields: *fields }
+    }
+
+    /// Its tunnel and its stream there, if it has any.
+    pub fn at(&self) -> Option<(TunnelNo, StreamAt)> {
+        match self.state {
+            State::Waiting => None,
+            State::Asked { tunnel, at, .. } | State::Open { tunnel, at } => Some((tunnel, at)),
+        }
+    }
+
+    /// How much more its program may write.
+    pub fn room(&self) -> usize {
+        MAX_UNSENT.saturating_sub(self.unsent.len())
+    }
+
+    fn patience(&self, config: &config::Circuits) -> Duration {
+        let (first, later) = PATIENCE;
+        config.stream_timeout.unwrap_or(if self.timeouts < 2 { first } else { later })
+    }
+}
+
+/// What becomes of a request whose stream ended before it was open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Why it is over; none if it is to be tried again.
+    pub failure: Option<Failure>,
+    /// What to do with the circuit.
+    pub circuit: Fate,
+}
+
+/// What to do with the circuit of a stream that was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing.
+    Stays,
+    /// It takes no new streams.
+    Retires,
+    /// It takes no new streams, and its exit is busy.
+    ExitBusy,
+    /// It is closed.
+    Closes,
+}
+
+/// All requests and streams.
+#[derive(Debug, Default)]
+pub struct Streams {
+    requests: BTreeMap<RequestNo, Request>,
+    by_stream: BTreeMap<(TunnelNo, StreamAt), RequestNo>,
+    /// Those that wait, in their order.
+    waiting: Vec<RequestNo>,
+    next: u64,
+}
+
+impl Streams {
+    /// A number for a new request.
+    pub fn number(&mut self) -> RequestNo {
+        self.next += 1;
+        RequestNo(self.next)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// A request. False if there are too many.
+    pub fn add(&mut self, no: RequestNo, wish: Wish, now: Tick) -> bool {
+        if self.requests.len() >= MAX_REQUESTS {
+            return false;
+        }
+        let request = Request {
+            wish,
+            state: State::Waiting,
+            unsent: VecDeque::new(),
+            is_finished: false,
+            born: now,
+            timeouts: 0,
+            tries: 0,
+            refusals: 0,
+            avoided: Avoided::new(),
+        };
+        self.requests.insert(no, request);
+        self.waiting.push(no);
+        true
+    }
+
+    /// A request.
+    pub fn get(&self, no: RequestNo) -> Option<&Request> {
+        self.requests.get(&no)
+    }
+
+    /// A request.
+    pub fn get_mut(&mut self, no: RequestNo) -> Option<&mut Request> {
+        self.requests.get_mut(&no)
+    }
+
+    /// Whose a stream is.
+    #[inline]
+    pub fn whose(&self, tunnel: TunnelNo, at: StreamAt) -> Option<RequestNo> {
+        self.by_stream.get(&(tunnel, at)).copied()
+    }
+
+    /// Those that wait for a circuit, in the order in which they came.
+    pub fn waiting(&self) -> &[RequestNo] {
+        &self.waiting
+    }
+
+    /// An exit was asked.
+    pub fn on_asked(&mut self, no: RequestNo, tunnel: TunnelNo, at: StreamAt, now: Tick) {
+        self.waiting.retain(|waiting| *waiting != no);
+        if let Some(request) = self.requests.get_mut(&no) {
+            request.state = State::Asked { tunnel, at, since: now };
+            request.tries += 1;
+            self.by_stream.insert((tunnel, at), no);
+        }
+    }
+
+    /// It is open.
+    pub fn on_connected(&mut self, no: RequestNo) {
+        if let Some(request) = self.requests.get_mut(&no)
+            && let State::Asked { tunnel, at, .. } = request.state
+        {
+            request.state = State::Open { tunnel, at };
+        }
+    }
+
+    /// It is over; gives it back.
+    pub fn remove(&mut self, no: RequestNo) -> Option<Request> {
+        let request = self.requests.remove(&no)?;
+        match request.at() {
+            Some(place) => drop(self.by_stream.remove(&place)),
+            None => self.waiting.retain(|waiting| *waiting != no),
+        }
+        Some(request)
+    }
+
+    /// It waits again, with what no exit has taken.
+    pub fn put_back(&mut self, no: RequestNo, unanswered: Sensitive<Vec<u8>>) {
+        let Some(request) = self.requests.get_mut(&no) else { return };
+        if let Some(place) = request.at() {
+            self.by_stream.remove(&place);
+            self.waiting.push(no);
+        }
+        request.state = State::Waiting;
+        let mut unsent: VecDeque<u8> = unanswered.into_inner().into();
+        unsent.append(&mut request.unsent);
+        request.unsent = unsent;
+    }
+
+    /// What the end of a stream that was not open means. `exit` is who was asked.
+    pub fn judge(&mut self, no: RequestNo, why: &Ended, exit: Option<crate::base::RsaId>) -> Outcome {
+        let Some(request) = self.requests.get_mut(&no) else { return Outcome::NOTHING };
+        let (verdict, failure) = match why {
+            Ended::ByFarEnd { end, .. } => (Some(Verdict::on(end.reason)), Failure::Exit(end.reason)),
+            Ended::Refused(_) | Ended::WithCircuit(_) => (None, Failure::CircuitsBroke),
+        };
+        let fate = match verdict.map(|verdict| verdict.retry) {
+            Some(Retry::No) => return Outcome { failure: Some(failure), circuit: Fate::Stays },
+            Some(Retry::Elsewhere) => {
+                request.refusals += 1;
+                Fate::Retires
+            }
+            Some(Retry::ElsewhereAddressRefused) => {
+                request.avoided.extend(exit);
+                Fate::Stays
+            }
+            Some(Retry::ElsewhereExitBusy) => Fate::ExitBusy,
+            Some(Retry::ElsewhereCircuitCloses) | None => Fate::Closes,
+        };
+        let is_over = request.tries >= MAX_TRIES || request.refusals >= MAX_REFUSALS;
+        Outcome { failure: is_over.then_some(failure), circuit: fate }
+    }
+
+    /// Those that have waited too long for a circuit.
+    pub fn expired(&self, limit: Duration, now: Tick) -> Vec<RequestNo> {
+        let is_over = |no: &&RequestNo| self.get(**no).is_some_and(|request| request.born + limit <= now);
+        self.waiting.iter().filter(is_over).copied().collect()
+    }
+
+    /// Those whose exits have taken too long, with where they are; each is counted.
+    pub fn unanswered(&mut self, config: &config::Circuits, now: Tick) -> Vec<(RequestNo, TunnelNo, StreamAt)> {
+        let mut late = Vec::new();
+        for (no, request) in &mut self.requests {
+            if let State::Asked { tunnel, at, since } = request.state
+                && since + request.patience(config) <= now
+            {
+                request.timeouts += 1;
+                late.push((*no, tunnel, at));
+            }
+        }
+        late
+    }
+
+    /// When to look again.
+    pub fn next_deadline(&self, limit: Duration, config: &config::Circuits) -> Option<Tick> {
+        let deadline = |request: &Request| match request.state {
+            State::Waiting => Some(request.born + limit),
+            State::Asked { since, .. } => Some(since + request.patience(config)),
+            State::Open { .. } => None,
+        };
+        self.requests.values().filter_map(deadline).min()
+    }
+}
+
+impl Outcome {
+    const NOTHING: Outcome = Outcome { failure: None, circuit: Fate::Stays };
+}
+
+/// The answer that a program gets of those that an exit gave. C tor: the first address of the
+/// kind that is wanted more, or the name.
+pub fn choose(answers: &[(Answer, u32)], what: &What) -> Option<Found> {
+    let address = |answer: &Answer| match answer {
+        Answer::Address(ip) => Some(*ip),
+        _ => None,
+    };
+    match what {
+        What::ResolvePtr(_) => answers.iter().find_map(|(answer, _)| match answer {
+            Answer::Hostname(name) => {
+                let name = String::from_utf8(name.uncover().clone()).ok().filter(|name| is_plain(name))?;
+                Some(Found::Name(Sensitive::new(name)))
+            }
+            _ => None,
+        }),
+        _ => {
+            let all = || answers.iter().filter_map(|(answer, _)| address(answer));
+            let first = all().find(|ip| ip.uncover().is_ipv4()).or_else(|| all().next());
+            first.map(Found::Ip)
+        }
+    }
+}
+
+/// A name that an exit gives goes to a program that may believe anything.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic())
+}

@@ -1,0 +1,227 @@
+//! Upkeep: what is looked at whenever something has changed, and when a time is over.
+//!
+//! What has taken too long is given up, requests that wait get circuits, and circuits are
+//! begun for them or ahead of them. What may be done is `circuits.rs`'s and `streams.rs`'s to
+//! say; here it is done. Called by `mod.rs`. Spec: path-spec, "Building circuits", "Attaching
+//! streams to circuits". C tor: `circuit_build_needed_circs`,
+//! `connection_ap_handshake_attach_circuit`.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use super::budget::Awaited;
+use super::circuits::{Demand, Found, New, Refusal};
+use super::junction::TunnelNo;
+use super::links::Goal;
+use super::{Client, Failure, Progress, RequestNo, What, world};
+use crate::base::RelayIds;
+use crate::base::random::Entropy;
+use crate::base::redact::Sensitive;
+use crate::base::time::{Now, Tick, earlier};
+use crate::circuit::hop::{Handshake, HopNo, PathHop};
+use crate::directory::Protocol;
+use crate::directory::params::Param;
+use crate::path::{self, Hop, Need, Path};
+use crate::wire::extend::Target;
+
+/// No circuit is being built for longer, whatever was learned; ours.
+const BUILD_LIMIT: Duration = Duration::from_secs(300);
+/// The version of `Relay` from which on a relay knows ntor-v3.
+const RELAY_NTOR_V3: u8 = 4;
+
+impl Client {
+    /// Looks at all requests and circuits.
+    pub(super) fn look(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        self.meet_directory(now, entropy);
+        self.expire(now, entropy);
+        if self.can_build && self.bootstrap.is_live(now.wall) {
+            self.serve(now, entropy);
+            if !self.is_dormant(now.tick) {
+                self.build_ahead(now, entropy);
+            }
+        }
+    }
+
+    /// Tells guards of a new directory, and finds out whether it is enough to build with.
+    pub(super) fn meet_directory(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        let Some(world) = world(&self.bootstrap, &self.setup, now) else { return };
+        let valid_after = world.dir.consensus().lifetime().valid_after;
+        let known = (valid_after, self.bootstrap.answers());
+        if self.known == Some(known) {
+            return;
+        }
+        if self.known.is_none_or(|(before, _)| before != valid_after) {
+            self.pool.on_directory(&world, entropy);
+        }
+        self.known = Some(known);
+        self.can_build = self.pool.check(&world).is_ok();
+        if self.can_build {
+            self.bootstrap.on_enough();
+            self.tell();
+        }
+    }
+
+    /// Gives up what has taken too long.
+    pub(super) fn expire(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        for (no, tunnel, at) in self.streams.unanswered(&self.setup.config.circuits, now.tick) {
+            let unanswered = self.junction.tunnel_mut(tunnel).map(|tunnel| tunnel.recall(at));
+            self.pool.retire(tunnel);
+            self.pool.on_detached(tunnel, false, now.tick);
+            self.streams.put_back(no, unanswered.unwrap_or_else(|| Sensitive::new(Vec::new())));
+        }
+        for no in self.streams.expired(self.setup.config.requests.timeout, now.tick) {
+            self.fail(no, Failure::TimedOut, now);
+        }
+        for no in self.pool.unbegun() {
+            if let Some(begun) = self.junction.tunnel(no).and_then(|tunnel| tunnel.begun()) {
+                self.pool.on_begun(no, begun);
+            }
+        }
+        let over = world(&self.bootstrap, &self.setup, now).map(|world| self.pool.tidy(&world));
+        for (no, end) in over.into_iter().flatten() {
+            self.drop_circuit(no, end, now, entropy);
+        }
+    }
+
+    /// Puts requests on circuits, or begins circuits for them.
+    pub(super) fn serve(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        let mut may_begin = true;
+        for no in self.streams.waiting().to_vec() {
+            let Some(world) = world(&self.bootstrap, &self.setup, now) else { return };
+            let Some(request) = self.streams.get(no) else { continue };
+            let demand = request.demand(&self.setup.config.circuits);
+            match self.pool.find(&demand, &world) {
+                Found::Open(tunnel) => self.attach(no, tunnel, now, entropy),
+                Found::Nothing if may_begin => match self.pool.plan_for(&demand, &world, entropy) {
+                    Ok(path) => self.begin_for(no, path, now, entropy),
+                    Err(Refusal::Path(path::Error::NoExit)) => self.fail(no, Failure::NoExit, now),
+                    Err(Refusal::Path(_)) => {
+                        self.pool.on_no_path(now.tick, entropy);
+                        may_begin = false;
+                    }
+                    Err(Refusal::NotBefore(_) | Refusal::Busy) => may_begin = false,
+                },
+                Found::Nothing | Found::Coming => {}
+            }
+        }
+    }
+
+    /// Sends a request out by a circuit.
+    pub(super) fn attach(&mut self, no: RequestNo, tunnel_no: TunnelNo, now: Now, entropy: &mut dyn Entropy) {
+        let (Some(request), Some(tunnel)) = (self.streams.get(no), self.junction.tunnel_mut(tunnel_no)) else { return };
+        let exit = HopNo(u8::try_from(tunnel.hop_count().saturating_sub(1)).unwrap_or(u8::MAX));
+        let stream = match &request.wish.what {
+            What::Connect { host, port, flags, .. } => tunnel.begin(exit, host, *port, *flags, true, entropy),
+            What::Resolve(name) => tunnel.resolve(exit, name, entropy),
+            What::ResolvePtr(ip) => tunnel.resolve(exit, &reverse_name(*ip), entropy),
+        };
+        let Ok(at) = stream else {
+            // It is full: the next look finds another.
+            self.pool.retire(tunnel_no);
+            return self.stir();
+        };
+        if let (Some(world), demand) =
+            (world(&self.bootstrap, &self.setup, now), request.demand(&self.setup.config.circuits))
+        {
+            self.pool.on_attached(tunnel_no, &demand, &world);
+        }
+        self.streams.on_asked(no, tunnel_no, at, now.tick);
+        self.flush(no, now, entropy);
+    }
+
+    pub(super) fn begin_for(&mut self, no: RequestNo, path: Path, now: Now, entropy: &mut dyn Entropy) {
+        let Some(request) = self.streams.get(no) else { return };
+        // What is asked of a circuit may not borrow from those who ask while it is begun.
+        let demand = request.demand(&self.setup.config.circuits);
+        let (facts, fields, avoided) = (demand.facts.clone(), demand.fields, demand.avoided.clone());
+        let (target, is_stable) = (demand.target, demand.is_stable);
+        let demand = Demand { target, is_stable, avoided: &avoided, facts: &facts, fields };
+        self.begin_circuit(path, is_stable, Some(&demand), now, entropy);
+    }
+
+    pub(super) fn build_ahead(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        while let Some(world) = world(&self.bootstrap, &self.setup, now)
+            && let Some(need) = self.pool.foresee(&world)
+        {
+            let is_stable = matches!(need, Need::Exit { is_stable: true, .. });
+            match self.pool.plan(&need, Awaited::Later, &world, entropy) {
+                Ok(path) => self.begin_circuit(path, is_stable, None, now, entropy),
+                Err(Refusal::Path(path::Error::NoExit)) => self.pool.forget_ports(&need),
+                Err(Refusal::Path(_)) => return self.pool.on_no_path(now.tick, entropy),
+                Err(Refusal::NotBefore(_) | Refusal::Busy) => return,
+            }
+        }
+    }
+
+    pub(super) fn begin_circuit(
+        &mut self,
+        path: Path,
+        is_stable: bool,
+        demand: Option<&Demand<'_>>,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) {
+        let Some(first) = path.hops.first() else { return };
+        let goal = Goal { ids: first.ids, addresses: vec![path.address] };
+        self.reach([Progress::Starting, Progress::CircuitConnecting]);
+        let Some(link) = self.link_to(&goal, now) else { return };
+        let with_ed25519 = self.dir().is_some_and(|dir| dir.consensus().params().is_on(Param::ExtendByEd25519Id));
+        let hops = path.hops.iter().map(|hop| path_hop(hop, with_ed25519)).collect();
+        let no = self.next_tunnel();
+        if self.junction.add_tunnel(no, link, hops, now.tick + BUILD_LIMIT, entropy).is_err() {
+            return;
+        }
+        if !self.setup.config.requests.refuses_internal_answers
+            && let Some(tunnel) = self.junction.tunnel_mut(no)
+        {
+            tunnel.allow_internal_answers();
+        }
+        if let Some(world) = world(&self.bootstrap, &self.setup, now) {
+            self.pool.add(no, New { path, link, is_stable, demand }, &world);
+        }
+    }
+
+    pub(super) fn when_to_look(&self, now: Now) -> Option<Tick> {
+        let config = &self.setup.config;
+        let streams = self.streams.next_deadline(config.requests.timeout, &config.circuits);
+        let pool = world(&self.bootstrap, &self.setup, now).and_then(|world| self.pool.next_deadline(&world));
+        earlier(streams, pool)
+    }
+
+    pub(super) fn available_timeout(&self) -> Duration {
+        let circuits = &self.setup.config.circuits;
+        let params = self.dir().map(|dir| dir.consensus().params().unsigned(Param::NfConntimeoutClients));
+        let usual = Duration::from_secs(params.unwrap_or(1800).into());
+        let usual = if self.setup.config.links.reduced_padding { usual / 2 } else { usual };
+        circuits.available_timeout.unwrap_or(usual)
+    }
+}
+
+/// How a relay of a path is reached and proved. C tor: Ed25519 identities are in EXTEND2 only
+/// if the consensus wants them to be.
+fn path_hop(hop: &Hop, with_ed25519: bool) -> PathHop {
+    let speaks_v3 = hop.protocols.supports(Protocol::Relay, RELAY_NTOR_V3) && hop.ids.ed25519.is_some();
+    let handshake = match hop.ntor {
+        Some(key) if speaks_v3 => Handshake::NtorV3(key),
+        Some(key) => Handshake::Ntor(key),
+        None => Handshake::Fast,
+    };
+    let ed25519 = hop.ids.ed25519.filter(|_| with_ed25519 || speaks_v3);
+    let ids = RelayIds { ed25519, ..hop.ids };
+    PathHop { target: Target { ids, ipv4: hop.ipv4, ipv6: hop.ipv6 }, handshake }
+}
+
+/// The name under which an address is looked up. Spec: tor-spec, "Remote hostname lookup".
+fn reverse_name(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(ip) => {
+            let nibbles = ip.octets().into_iter().rev().flat_map(|octet| [octet & 0xF, octet >> 4]);
+            let labels: String = nibbles.map(|nibble| format!("{nibble:x}.")).collect();
+            format!("{labels}ip6.arpa")
+        }
+    }
+}
