@@ -23,9 +23,12 @@ use crate::directory::Protocol;
 use crate::directory::params::Param;
 use crate::path::{self, Hop, Need, Path};
 use crate::wire::extend::Target;
+use crate::wire::relay_msg::BeginFlags;
 
 /// No circuit is being built for longer, whatever was learned; ours.
 const BUILD_LIMIT: Duration = Duration::from_secs(300);
+/// What an exit is told of IPv6.
+const IPV6: BeginFlags = BeginFlags(BeginFlags::IPV6_OK.0 | BeginFlags::IPV6_PREFERRED.0);
 /// The version of `Relay` from which on a relay knows ntor-v3.
 const RELAY_NTOR_V3: u8 = 4;
 
@@ -109,9 +112,16 @@ impl Client {
     /// Sends a request out by a circuit.
     pub(super) fn attach(&mut self, no: RequestNo, tunnel_no: TunnelNo, now: Now, entropy: &mut dyn Entropy) {
         let (Some(request), Some(tunnel)) = (self.streams.get(no), self.junction.tunnel_mut(tunnel_no)) else { return };
+        // C tor: only an exit that can is told that it may.
+        let last = self.pool.get(tunnel_no).and_then(|circuit| circuit.exit());
+        let relay = self.bootstrap.dir().zip(last).and_then(|(dir, last)| dir.by_rsa_id(&last));
+        let does_ipv6 = |port| relay.is_some_and(|relay| relay.policy6().is_some_and(|policy| policy.allows(port)));
         let exit = HopNo(u8::try_from(tunnel.hop_count().saturating_sub(1)).unwrap_or(u8::MAX));
         let stream = match &request.wish.what {
-            What::Connect { host, port, flags, .. } => tunnel.begin(exit, host, *port, *flags, true, entropy),
+            What::Connect { host, port, flags, .. } => {
+                let flags = if does_ipv6(*port) { *flags } else { flags.without(IPV6) };
+                tunnel.begin(exit, host, *port, flags, true, entropy)
+            }
             What::Resolve(name) => tunnel.resolve(exit, name, entropy),
             What::ResolvePtr(ip) => tunnel.resolve(exit, &reverse_name(*ip), entropy),
         };

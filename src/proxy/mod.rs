@@ -5,12 +5,15 @@
 //! and decides nothing about circuits: the client does. Called by the shell, one machine for
 //! each connection of a program. Spec: socks-extensions; tor-spec, "Remote hostname lookup".
 
+pub mod door;
 pub mod name;
 pub mod socks;
 
 use core::fmt;
 use core::net::IpAddr;
 
+use crate::client;
+use crate::wire::relay_msg::EndReason;
 pub use name::{BadName, Host};
 
 /// What a program asks for.
@@ -147,6 +150,52 @@ impl From<BadName> for Failure {
             BadName::Malformed => Failure::Malformed,
             BadName::BadOnion => Failure::BadOnion,
             BadName::Exit => Failure::ExitName,
+        }
+    }
+}
+
+impl From<client::Failure> for Failure {
+    fn from(failure: client::Failure) -> Self {
+        match failure {
+            client::Failure::TooMany => Failure::ResourceLimit,
+            client::Failure::NetworkDisabled => Failure::NoDirectory,
+            client::Failure::TimedOut => Failure::TimedOut,
+            client::Failure::NoExit => Failure::Unattachable,
+            client::Failure::CircuitsBroke => Failure::Destroyed,
+            client::Failure::NothingFound => Failure::ResolveFailed,
+            client::Failure::Exit(reason) => reason.into(),
+        }
+    }
+}
+
+/// C tor: a reason that nobody defined is no reason.
+impl From<EndReason> for Failure {
+    fn from(reason: EndReason) -> Self {
+        match reason {
+            EndReason::RESOLVEFAILED => Failure::ResolveFailed,
+            EndReason::CONNECTREFUSED => Failure::Refused,
+            EndReason::EXITPOLICY => Failure::ExitPolicy,
+            EndReason::DESTROY => Failure::Destroyed,
+            EndReason::DONE => Failure::Done,
+            EndReason::TIMEOUT => Failure::ExitTimedOut,
+            EndReason::NOROUTE => Failure::NoRoute,
+            EndReason::HIBERNATING => Failure::Hibernating,
+            EndReason::INTERNAL => Failure::ExitInternal,
+            EndReason::RESOURCELIMIT => Failure::ResourceLimit,
+            EndReason::CONNRESET => Failure::Reset,
+            EndReason::TORPROTOCOL => Failure::TorProtocol,
+            EndReason::NOTDIRECTORY => Failure::NotDirectory,
+            _ => Failure::Misc,
+        }
+    }
+}
+
+/// What a look-up found, for a program to be shown.
+impl From<client::Found> for Found {
+    fn from(found: client::Found) -> Self {
+        match found {
+            client::Found::Ip(ip) => Found::Ip(ip.into_inner()),
+            client::Found::Name(name) => Found::Name(name.into_inner()),
         }
     }
 }

@@ -35,6 +35,12 @@ impl BeginFlags {
     pub fn with(self, flags: BeginFlags) -> BeginFlags {
         BeginFlags(self.0 | flags.0)
     }
+
+    /// These but not those.
+    #[must_use]
+    pub fn without(self, flags: BeginFlags) -> BeginFlags {
+        BeginFlags(self.0 & !flags.0)
+    }
 }
 
 /// BEGIN: open a stream to a host and port.

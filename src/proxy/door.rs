@@ -1,0 +1,281 @@
+//! What a port lets through: a request as a program made it goes in, and a wish for the
+//! client, an answer at once or a refusal comes out.
+//!
+//! Knows a port's flags and what the user says of all requests; parses no bytes and asks
+//! nobody. Called by the shell for each request. Spec: socks-extensions; tor(1), "SocksPort".
+//! C tor: `connection_ap_handshake_rewrite_and_attach`, `consider_plaintext_ports`,
+//! `parse_socks5_client_request`.
+
+use core::net::IpAddr;
+
+use super::{Command, Failure, Found, Host, Protocol, Request};
+use crate::client::isolation::{Facts, Fields, Group};
+use crate::client::{What, Wish};
+use crate::config::Requests;
+use crate::config::port::{Flags, Traffic};
+use crate::path::rules::Family;
+use crate::wire::relay_msg::BeginFlags;
+
+/// A port, and what holds for all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Door<'a> {
+    /// Which port, counted from the first.
+    pub number: u32,
+    /// What its line says.
+    pub flags: &'a Flags,
+    /// What the user says of all requests.
+    pub requests: &'a Requests,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// The client is asked.
+    Ask(Wish),
+    /// No relay is needed to know that.
+    Answer(Found),
+    /// No.
+    Refuse(Failure),
+}
+
+/// What the user should know of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// It was made with a name, so that nobody else looked it up (`TestSocks`).
+    Safe,
+    /// It was made with an address: whoever looked that up may have told others. True if it
+    /// is refused for that.
+    Unsafe(bool),
+    /// To a port that carries passwords in the clear. True if it is refused for that.
+    PlaintextPort(u16, bool),
+}
+
+impl Door<'_> {
+    /// Judges a request of a program at `client`, which has no address if it came by a socket
+    /// in the file system.
+    pub fn judge(&self, request: &Request, client: Option<IpAddr>) -> (Verdict, Vec<Notice>) {
+        let mut notices = Vec::new();
+        let verdict = match self.check(request, &mut notices) {
+            Ok(None) => self.ask(request, client),
+            Ok(Some(found)) => Verdict::Answer(found),
+            Err(failure) => Verdict::Refuse(failure),
+        };
+        (verdict, notices)
+    }
+
+    /// Whether anything speaks against it, or answers it.
+    fn check(&self, request: &Request, notices: &mut Vec<Notice>) -> Result<Option<Found>, Failure> {
+        self.check_safety(request, notices)?;
+        let is_connect = request.command == Command::Connect;
+        if let Host::Onion(_) = request.host {
+            return Err(match (self.flags.traffic.onion, is_connect) {
+                (false, _) => Failure::TrafficOff,
+                (true, true) => Failure::OnionsNotHere,
+                (true, false) => Failure::OnionHasNoAddress,
+            });
+        }
+        self.check_traffic(&request.host)?;
+        if let (Command::Resolve, Host::Ip(ip)) = (request.command, &request.host) {
+            return Ok(Some(Found::Ip(*ip)));
+        }
+        let is_internal = request.host.is_internal();
+        match request.command {
+            Command::ResolvePtr if is_internal && self.requests.refuses_internal_answers => {
+                Err(Failure::InternalHasNoName)
+            }
+            Command::Connect if is_internal && self.requests.refuses_internal => Err(Failure::Internal),
+            Command::Connect => self.check_port(request.port, notices).map(|()| None),
+            Command::Resolve | Command::ResolvePtr => Ok(None),
+        }
+    }
+
+    fn check_safety(&self, request: &Request, notices: &mut Vec<Notice>) -> Result<(), Failure> {
+        let is_unsafe = matches!(request.host, Host::Ip(_)) && request.command != Command::ResolvePtr;
+        let refuses = self.requests.is_safe_only;
+        match is_unsafe {
+            true if refuses => {
+                notices.push(Notice::Unsafe(true));
+                return Err(Failure::Unsafe);
+            }
+            true => notices.push(Notice::Unsafe(false)),
+            false if self.requests.logs_safety => notices.push(Notice::Safe),
+            false => {}
+        }
+        Ok(())
+    }
+
+    fn check_traffic(&self, host: &Host) -> Result<(), Failure> {
+        let Traffic { ipv4, ipv6, dns, .. } = self.flags.traffic;
+        let goes = match host {
+            Host::Name(_) => dns && (ipv4 || ipv6),
+            Host::Ip(IpAddr::V4(_)) => ipv4,
+            Host::Ip(IpAddr::V6(_)) => ipv6,
+            Host::Onion(_) => true,
+        };
+        if goes { Ok(()) } else { Err(Failure::TrafficOff) }
+    }
+
+    fn check_port(&self, port: u16, notices: &mut Vec<Notice>) -> Result<(), Failure> {
+        let refuses = self.requests.refused_ports.contains(&port);
+        if self.requests.warned_ports.contains(&port) {
+            notices.push(Notice::PlaintextPort(port, refuses));
+        }
+        if refuses { Err(Failure::PlaintextPort) } else { Ok(()) }
+    }
+
+    fn ask(&self, request: &Request, client: Option<IpAddr>) -> Verdict {
+        let host = match &request.host {
+            Host::Ip(ip) => ip.to_string(),
+            Host::Name(name) => name.clone(),
+            Host::Onion(_) => return Verdict::Refuse(Failure::OnionsNotHere),
+        };
+        let what = match (request.command, &request.host) {
+            (Command::Resolve, _) => What::Resolve(host.clone()),
+            (Command::ResolvePtr, Host::Ip(ip)) => What::ResolvePtr(*ip),
+            (Command::ResolvePtr, _) => return Verdict::Refuse(Failure::Malformed),
+            (Command::Connect, to) => {
+                What::Connect { host: host.clone(), port: request.port, family: self.family(to), flags: self.begin() }
+            }
+        };
+        let credentials = request.credentials.as_ref();
+        let facts = Facts {
+            group: self.flags.session_group.map_or(Group::Listener(self.number), Group::Session),
+            epoch: 0,
+            protocol: match request.protocol {
+                Protocol::Socks4 | Protocol::Socks4a => 4,
+                Protocol::Socks5 => 5,
+            },
+            client,
+            credentials: credentials.map(|it| (it.user.clone(), it.password.clone())),
+            host,
+            port: request.port,
+        };
+        // C tor: only for those who give a name.
+        let keeps_alive = self.flags.keep_alive && self.flags.isolation.socks_auth && credentials.is_some();
+        Verdict::Ask(Wish { what, facts, fields: Fields::of(self.flags.isolation), keeps_alive })
+    }
+
+    fn family(&self, host: &Host) -> Family {
+        match host {
+            Host::Ip(IpAddr::V4(_)) => Family::Ipv4,
+            Host::Ip(IpAddr::V6(_)) => Family::Ipv6,
+            _ => match self.flags.traffic {
+                Traffic { ipv4: true, ipv6: true, .. } => Family::Either,
+                Traffic { ipv6: true, .. } => Family::Ipv6,
+                _ => Family::Ipv4,
+            },
+        }
+    }
+
+    /// C tor: `connection_ap_get_begincell_flags`. That the exit can do IPv6 at all is the
+    /// client's to see.
+    fn begin(&self) -> BeginFlags {
+        match self.flags.traffic {
+            Traffic { ipv6: false, .. } => BeginFlags::default(),
+            Traffic { ipv4: false, .. } => BeginFlags::IPV4_NOT_OK.with(BeginFlags::IPV6_OK),
+            _ if self.flags.prefer_ipv6 => BeginFlags::IPV6_OK.with(BeginFlags::IPV6_PREFERRED),
+            _ => BeginFlags::IPV6_OK,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Credentials;
+    use super::*;
+    use crate::config::{Config, Settings, port};
+
+    const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
+
+    fn judge(line: &str, torrc: &str, command: Command, host: &str, port: u16) -> (Verdict, Vec<Notice>) {
+        let flags = port::parse(line, port::Kind::Names).unwrap().port.unwrap().flags;
+        let mut settings = Settings::new();
+        settings.add_text("torrc", torrc).unwrap();
+        let requests = Config::of(&settings).unwrap().0.requests;
+        let credentials = Some(Credentials { user: b"user".to_vec(), password: Vec::new() });
+        let host = Host::parse(host).unwrap();
+        let request = Request { command, host, port, protocol: Protocol::Socks5, credentials };
+        Door { number: 3, flags: &flags, requests: &requests }.judge(&request, None)
+    }
+
+    fn refusal(line: &str, torrc: &str, command: Command, host: &str, port: u16) -> Option<Failure> {
+        match judge(line, torrc, command, host, port).0 {
+            Verdict::Refuse(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn each_port_lets_through_what_its_flags_say() {
+        use Command::{Connect, Resolve, ResolvePtr};
+        for (line, torrc, command, host, port, expected) in [
+            ("1", "", Connect, "example.com", 80, None),
+            ("1", "", Connect, "8.8.8.8", 80, None),
+            ("1", "", Connect, ONION, 80, Some(Failure::OnionsNotHere)),
+            ("1", "", Resolve, ONION, 0, Some(Failure::OnionHasNoAddress)),
+            ("1 NoOnionTraffic", "", Connect, ONION, 80, Some(Failure::TrafficOff)),
+            ("1 OnionTrafficOnly", "", Connect, "example.com", 80, Some(Failure::TrafficOff)),
+            ("1 OnionTrafficOnly", "", Connect, "8.8.8.8", 80, Some(Failure::TrafficOff)),
+            ("1 OnionTrafficOnly", "", Connect, ONION, 80, Some(Failure::OnionsNotHere)),
+            ("1 NoIPv4Traffic", "", Connect, "8.8.8.8", 80, Some(Failure::TrafficOff)),
+            ("1 NoIPv4Traffic", "", Connect, "2001:4860::1", 80, None),
+            ("1 NoIPv6Traffic", "", Connect, "2001:4860::1", 80, Some(Failure::TrafficOff)),
+            ("1 NoDNSRequest", "", Connect, "example.com", 80, Some(Failure::TrafficOff)),
+            ("1", "", Connect, "10.0.0.1", 80, Some(Failure::Internal)),
+            ("1", "", Connect, "localhost", 80, Some(Failure::Internal)),
+            ("1", "ClientRejectInternalAddresses 0", Connect, "10.0.0.1", 80, None),
+            ("1", "", ResolvePtr, "10.0.0.1", 0, Some(Failure::InternalHasNoName)),
+            ("1", "", ResolvePtr, "8.8.8.8", 0, None),
+            ("1", "SafeSocks 1", Connect, "8.8.8.8", 80, Some(Failure::Unsafe)),
+            ("1", "SafeSocks 1", Connect, "example.com", 80, None),
+            ("1", "SafeSocks 1", ResolvePtr, "8.8.8.8", 0, None),
+            ("1", "", Connect, "example.com", 23, None),
+            ("1", "RejectPlaintextPorts 23", Connect, "example.com", 23, Some(Failure::PlaintextPort)),
+            ("1", "RejectPlaintextPorts 23", Resolve, "example.com", 23, None),
+        ] {
+            assert_eq!(refusal(line, torrc, command, host, port), expected, "{line} {torrc} {command:?} {host}");
+        }
+    }
+
+    #[test]
+    fn the_user_is_told_what_is_odd() {
+        let notices = |torrc: &str, host: &str, port| judge("1", torrc, Command::Connect, host, port).1;
+        assert_eq!(notices("", "example.com", 80), []);
+        assert_eq!(notices("TestSocks 1", "example.com", 80), [Notice::Safe]);
+        assert_eq!(notices("", "8.8.8.8", 80), [Notice::Unsafe(false)]);
+        assert_eq!(notices("SafeSocks 1", "8.8.8.8", 80), [Notice::Unsafe(true)]);
+        assert_eq!(notices("", "example.com", 110), [Notice::PlaintextPort(110, false)]);
+        let both = "WarnPlaintextPorts 5\nRejectPlaintextPorts 5";
+        assert_eq!(notices(both, "example.com", 5), [Notice::PlaintextPort(5, true)]);
+    }
+
+    #[test]
+    fn an_address_is_its_own_address() {
+        let (verdict, _) = judge("1", "", Command::Resolve, "8.8.8.8", 0);
+        assert!(matches!(verdict, Verdict::Answer(Found::Ip(ip)) if ip == IpAddr::from([8, 8, 8, 8])));
+    }
+
+    #[test]
+    fn a_wish_says_all_that_isolation_asks_for() {
+        let wish = |line: &str, host: &str| match judge(line, "", Command::Connect, host, 80).0 {
+            Verdict::Ask(wish) => wish,
+            verdict => panic!("{verdict:?}"),
+        };
+        let plain = wish("1", "Example.com");
+        assert!(plain.facts.group == Group::Listener(3) && plain.facts.host == "example.com");
+        assert_eq!((plain.facts.protocol, plain.keeps_alive), (5, false));
+        assert!(wish("1 KeepAliveIsolateSOCKSAuth", "example.com").keeps_alive);
+        assert!(wish("1 SessionGroup=7", "example.com").facts.group == Group::Session(7));
+        for (line, host, expected) in [
+            ("1", "example.com", (Family::Either, BeginFlags::IPV6_OK)),
+            ("1 PreferIPv6", "example.com", (Family::Either, BeginFlags(5))),
+            ("1 NoIPv6Traffic", "example.com", (Family::Ipv4, BeginFlags(0))),
+            ("1 NoIPv4Traffic", "example.com", (Family::Ipv6, BeginFlags(3))),
+            ("1", "8.8.8.8", (Family::Ipv4, BeginFlags::IPV6_OK)),
+            ("1", "[2001:4860::1]", (Family::Ipv6, BeginFlags::IPV6_OK)),
+        ] {
+            let What::Connect { family, flags, .. } = wish(line, host).what else { panic!("{line}") };
+            assert_eq!((family, flags), expected, "{line} {host}");
+        }
+    }
+}
