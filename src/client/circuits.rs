@@ -249,7 +249,8 @@ impl Pool {
                 continue;
             }
             if circuit.phase != Phase::Open {
-                is_coming |= circuit.phase != Phase::Late;
+                // One that waits for better guards is none: those must be tried for it to end.
+                is_coming |= circuit.phase == Phase::Building;
             } else if best.is_none_or(|(_, best)| is_better(circuit, best, demand)) {
                 best = Some((*no, circuit));
             }
@@ -405,6 +406,7 @@ impl Pool {
             let serves = |circuit: &&Circuit| {
                 let exit = circuit.exit();
                 circuit.is_clean()
+                    && circuit.phase != Phase::Waiting
                     && (circuit.is_stable || !lasts(*port))
                     && exit.is_some_and(|exit| self.lets_out(&exit, Some(target(*port)), world))
             };

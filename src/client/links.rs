@@ -13,9 +13,9 @@ use super::junction::LinkNo;
 use crate::base::RelayIds;
 use crate::base::time::Tick;
 
-/// How long a connection and its TLS may take to be made. C tor: `TLSHandshake` timeouts of
-/// `run_connection_housekeeping`, and Arti's five seconds for a first try; ours between.
-pub const DIAL_LIMIT: Duration = Duration::from_secs(30);
+/// How long a connection and its TLS may take to be made. Ours, as long as a circuit over a
+/// guard of the second rank keeps others from being used; Arti begins with five seconds.
+pub const DIAL_LIMIT: Duration = Duration::from_secs(15);
 /// How long a link that nobody uses is kept. C tor: three minutes, drawn up to half again.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(180);
 
@@ -197,9 +197,9 @@ mod tests {
     fn dials_have_their_time_and_so_have_idle_links() {
         let mut links = Links::default();
         links.want(&goal(1, &["192.0.2.1:1"]), at(0));
-        assert_eq!(links.next_deadline(), Some(at(30)));
-        assert!(links.overdue(at(29)).is_empty());
-        assert_eq!(links.overdue(at(30)), [LinkNo(0)]);
+        assert_eq!(links.next_deadline(), Some(at(15)));
+        assert!(links.overdue(at(14)).is_empty());
+        assert_eq!(links.overdue(at(15)), [LinkNo(0)]);
         links.on_dialled(LinkNo(0));
         links.on_up(LinkNo(0));
         assert_eq!((links.next_deadline(), links.len()), (None, 1));

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cepa::internal::base::time::{Tick, earlier};
+use cepa::internal::base::time::{Now, Tick, earlier};
 use cepa::internal::client::isolation::{Facts, Fields, Group};
 use cepa::internal::client::junction::LinkNo;
 use cepa::internal::client::{Client, Failure, Found, Output, Progress, Reader, RequestNo, Setup, What, Wish};
@@ -29,6 +29,8 @@ pub struct Shell {
     pub progress: Vec<Progress>,
     /// Where it ever dialled.
     pub dialled: Vec<core::net::SocketAddr>,
+    /// How far its clock is ahead, in seconds.
+    ahead: i64,
     /// What became of requests.
     pub requests: BTreeMap<RequestNo, Told>,
 }
@@ -129,6 +131,7 @@ impl Shell {
             connections: BTreeMap::new(),
             progress: Vec::new(),
             dialled: Vec::new(),
+            ahead: 0,
             requests: BTreeMap::new(),
         };
         let now = network.now();
@@ -161,7 +164,7 @@ impl Shell {
                 Output::Writable(_) => {}
             }
         }
-        let (now, ready) = (network.now(), self.client.ready().collect::<Vec<_>>());
+        let (now, ready) = (self.now(network), self.client.ready().collect::<Vec<_>>());
         for link in ready {
             while let Some(bytes) = self.client.take_transmit(link, now, &mut self.entropy) {
                 if let Some(connection) = self.connections.get(&link) {
@@ -176,12 +179,12 @@ impl Shell {
         let Some(connection) = self.connections.get_mut(&link) else { return };
         if let Some(facts) = network.facts_of(connection.to) {
             connection.is_up = true;
-            self.client.handle_dialled(link, facts.leaf, network.now());
+            self.client.handle_dialled(link, facts.leaf, self.now(network));
         }
     }
 
     fn hear(&mut self, network: &mut Network) {
-        let now = network.now();
+        let now = self.now(network);
         let links: Vec<(LinkNo, NearId)> = self.connections.iter().map(|(link, it)| (*link, it.near)).collect();
         for (link, near) in links {
             while let Some(arrival) = network.receive(near) {
@@ -211,13 +214,13 @@ impl Shell {
         let end = network.now().tick + limit;
         self.turn(network);
         while !done(self) {
-            let deadline: Tick = earlier(self.client.next_deadline(network.now()), Some(end)).unwrap_or(end);
+            let deadline: Tick = earlier(self.client.next_deadline(self.now(network)), Some(end)).unwrap_or(end);
             let heard = network.step(deadline.max(network.now().tick));
             if !heard {
                 if network.now().tick >= end {
                     return false;
                 }
-                let now = network.now();
+                let now = self.now(network);
                 self.client.handle_timeout(now, &mut self.entropy);
             }
             self.turn(network);
@@ -232,6 +235,35 @@ impl Shell {
         })
     }
 
+    /// What the client takes for the time.
+    fn now(&self, network: &Network) -> Now {
+        let Now { tick, wall } = network.now();
+        let ahead = Duration::from_secs(self.ahead.unsigned_abs());
+        Now { tick, wall: if self.ahead < 0 { wall - ahead } else { wall + ahead } }
+    }
+
+    /// The clock on the wall is set.
+    pub fn set_clock(&mut self, by: i64) {
+        self.ahead += by;
+    }
+
+    /// The machine sleeps for so long: nobody answers its connections, which die.
+    pub fn sleep(&mut self, network: &mut Network, length: Duration) {
+        let end = network.now().tick + length;
+        while network.now().tick < end {
+            network.step(end);
+        }
+        let links: Vec<LinkNo> = self.connections.keys().copied().collect();
+        for link in links {
+            if let Some(connection) = self.connections.remove(&link) {
+                network.hang_up(connection.near);
+            }
+            let now = self.now(network);
+            self.client.handle_closed(link, now, &mut self.entropy);
+        }
+        self.turn(network);
+    }
+
     // --- programs ------------------------------------------------------------------------
 
     fn told(&mut self, no: RequestNo) -> &mut Told {
@@ -240,7 +272,7 @@ impl Shell {
 
     /// A program asks.
     pub fn request(&mut self, network: &mut Network, wish: Wish) -> RequestNo {
-        let no = self.client.request(wish, network.now(), &mut self.entropy);
+        let no = self.client.request(wish, self.now(network), &mut self.entropy);
         self.told(no);
         self.turn(network);
         no
@@ -255,7 +287,7 @@ impl Shell {
 
     /// A program is gone.
     pub fn cancel(&mut self, network: &mut Network, no: RequestNo) {
-        self.client.cancel(no, network.now(), &mut self.entropy);
+        self.client.cancel(no, self.now(network), &mut self.entropy);
         self.turn(network);
     }
 
@@ -268,7 +300,7 @@ impl Shell {
 
     /// "New identity".
     pub fn new_identity(&mut self, network: &mut Network) {
-        self.client.new_identity(network.now(), &mut self.entropy);
+        self.client.new_identity(self.now(network), &mut self.entropy);
         self.turn(network);
     }
 }

@@ -11,6 +11,7 @@
 mod bootstrap;
 mod circuits;
 mod client;
+mod days;
 mod directory;
 mod driver;
 mod near;
