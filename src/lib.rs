@@ -17,10 +17,12 @@
 //!   `path` (guards, and which relays a circuit goes through)
 //! - floor 5: `client` (all of it as one machine; so far it learns the network)
 //! - floor 6: `proxy` (what local programs say, and what they are told)
+//! - floor 7: [`app`] (sockets, clocks, files and signals, and the client that lives on them)
 //! - floor 8: `lab` (a Tor network in one process, in virtual time or on 127.0.0.1, and the
 //!   probe of one relay)
 #![forbid(unsafe_code)]
 
+pub mod app;
 mod base;
 pub mod bench;
 mod circuit;

@@ -21,39 +21,6 @@ pub mod town;
 pub mod villain;
 pub mod weather;
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
+pub use crate::app::runtime::{SystemClock, SystemEntropy};
 pub use crate::base::RelayIds;
-use crate::base::random::Entropy;
-use crate::base::time::{Now, Tick, Wall};
 pub use crate::crypto::tls::Provider as TlsProvider;
-
-/// The operating system's randomness.
-#[derive(Clone, Copy, Debug)]
-pub struct SystemEntropy;
-
-impl Entropy for SystemEntropy {
-    fn fill(&mut self, out: &mut [u8]) {
-        getrandom::fill(out).expect("a system without randomness cannot keep a secret");
-    }
-}
-
-/// The real clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct SystemClock {
-    start: Instant,
-}
-
-#[allow(clippy::disallowed_methods, reason = "this is the edge that reads the clocks")]
-impl SystemClock {
-    /// Monotonic time counts from here.
-    pub fn start() -> Self {
-        SystemClock { start: Instant::now() }
-    }
-
-    /// Both clocks, read together.
-    pub fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { tick: Tick::new(self.start.elapsed()), wall: Wall::new(wall) }
-    }
-}
