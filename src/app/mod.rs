@@ -5,4 +5,5 @@
 //! it never names the lab. Called by `bin/cepa.rs`. Spec: none.
 
 pub mod disk;
+pub mod paths;
 pub mod runtime;
