@@ -5,5 +5,6 @@
 //! it never names the lab. Called by `bin/cepa.rs`. Spec: none.
 
 pub mod disk;
+pub mod logging;
 pub mod paths;
 pub mod runtime;
