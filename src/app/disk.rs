@@ -251,7 +251,7 @@ fn check_owner(owner: u32, us: Option<u32>) -> Result<(), Fault> {
 
 /// Who runs us, where the system says so in a file; `None` elsewhere, where whatever is not
 /// ours will not let itself be written to.
-fn user() -> Option<u32> {
+pub fn user() -> Option<u32> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     line.split_ascii_whitespace().next()?.parse().ok()

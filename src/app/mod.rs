@@ -5,6 +5,7 @@
 //! it never names the lab. Called by `bin/cepa.rs`. Spec: none.
 
 pub mod disk;
+pub mod listener;
 pub mod logging;
 pub mod paths;
 pub mod runtime;
