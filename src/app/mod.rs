@@ -4,6 +4,7 @@
 //! Knows nothing of the protocol; what is decided, the quiet floors decide. The lab may use it,
 //! it never names the lab. Called by `bin/cepa.rs`. Spec: none.
 
+pub mod command;
 pub mod disk;
 pub mod listener;
 pub mod logging;

@@ -1,0 +1,281 @@
+//! The command line, and the files of options that it names: words in, a `Config` out.
+//!
+//! Reads files; what is in them `config` understands. Called by `mod.rs`. Spec: none. C tor:
+//! `config_parse_commandline`, `load_torrc_from_disk` in app/config/config.c; tor(1).
+
+use core::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use super::paths;
+use crate::config::torrc::{Change, Fault};
+use crate::config::{Complaint, Config, Objection, Origin, Settings, Warning};
+
+/// The longest file of options; ours, for a bound.
+const MAX_TORRC_LEN: u64 = 4 << 20;
+
+/// What the words ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// To run.
+    Run(Start),
+    /// To say whether the options are right.
+    Verify(Start),
+    /// What can be asked for.
+    Help,
+    /// Which this is.
+    Version,
+    /// All names of options.
+    ListOptions,
+}
+
+/// How to begin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    torrc: Option<String>,
+    defaults: Option<String>,
+    is_missing_fine: bool,
+    options: Vec<(Change, String, String)>,
+    /// How much is said where no log was asked for.
+    pub quiet: Quiet,
+}
+
+/// How much is said where no log was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Quiet {
+    /// All that everybody wants to know.
+    #[default]
+    No,
+    /// What is wrong.
+    Hush,
+    /// Nothing.
+    Silent,
+}
+
+/// Words that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misuse {
+    /// A word that wants another behind it.
+    NoValue(String),
+}
+
+/// Why there are no options.
+#[derive(Debug)]
+pub enum Error {
+    /// What somebody wrote.
+    Complaint(Complaint),
+    /// A file.
+    File(PathBuf, io::Error),
+}
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Misuse::NoValue(word) => write!(f, "{word} wants a value"),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Complaint(complaint) => write!(f, "{complaint}"),
+            Error::File(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl From<Complaint> for Error {
+    fn from(complaint: Complaint) -> Self {
+        Error::Complaint(complaint)
+    }
+}
+
+/// Reads the words behind the program's name. An option has two dashes before it, or one, or none.
+pub fn parse(words: &[String]) -> Result<Command, Misuse> {
+    let mut start = Start::default();
+    let mut command: Option<fn(Start) -> Command> = None;
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        let mut value = || rest.next().cloned().ok_or_else(|| Misuse::NoValue(word.clone()));
+        match word.as_str() {
+            "-h" | "--help" => return Ok(Command::Help),
+            "--version" => return Ok(Command::Version),
+            "--list-torrc-options" => return Ok(Command::ListOptions),
+            "--verify-config" => command = Some(Command::Verify),
+            "-f" | "--torrc-file" => start.torrc = Some(value()?),
+            "--defaults-torrc" => start.defaults = Some(value()?),
+            "--ignore-missing-torrc" | "--allow-missing-torrc" => start.is_missing_fine = true,
+            "--hush" => start.quiet = start.quiet.max(Quiet::Hush),
+            "--quiet" => start.quiet = start.quiet.max(Quiet::Silent),
+            _ => {
+                let option = word.strip_prefix('-').unwrap_or(word);
+                let option = option.strip_prefix('-').unwrap_or(option);
+                let (change, name) = match (option.strip_prefix('+'), option.strip_prefix('/')) {
+                    (Some(name), _) => (Change::Append, name),
+                    (_, Some(name)) => (Change::Clear, name),
+                    _ => (Change::Set, option),
+                };
+                let value = if change == Change::Clear { String::new() } else { value()? };
+                start.options.push((change, name.to_owned(), value));
+            }
+        }
+    }
+    Ok(command.unwrap_or(Command::Run)(start))
+}
+
+/// What follows from the files and the words, and what is worth a line about them.
+pub struct Wanted {
+    /// All of it.
+    pub config: Config,
+    /// What is odd.
+    pub warnings: Vec<Warning>,
+    /// The file that was read, or that would have been.
+    pub torrc: (PathBuf, bool),
+    /// Whether a log was asked for.
+    pub has_logs: bool,
+}
+
+impl Start {
+    /// Reads the files, each laid over the one before, and the words over them.
+    pub fn options(&self) -> Result<Wanted, Error> {
+        let mut settings = Settings::new();
+        let defaults = self.defaults.as_deref().map_or_else(paths::default_defaults, paths::expand);
+        // C tor: that these are missing is always fine.
+        let (_, mut warnings) = add(&mut settings, &defaults, true)?;
+        settings.begin_layer();
+        let path = self.torrc.as_deref().map_or_else(paths::default_torrc, paths::expand);
+        let is_missing_fine = self.is_missing_fine || self.torrc.is_none();
+        let (is_there, odd) = add(&mut settings, &path, is_missing_fine)?;
+        warnings.extend(odd);
+        settings.begin_layer();
+        for (change, name, value) in &self.options {
+            let origin = Origin { source: "command line".into(), line: 0 };
+            warnings.extend(settings.add(origin, *change, name, value.clone())?);
+        }
+        let (config, odd) = Config::of(&settings)?;
+        warnings.extend(odd);
+        let has_logs = !settings.given("Log").is_empty();
+        Ok(Wanted { config, warnings, torrc: (path, is_there), has_logs })
+    }
+}
+
+/// Adds what a file says. Says whether there is one.
+fn add(settings: &mut Settings, path: &Path, is_missing_fine: bool) -> Result<(bool, Vec<Warning>), Error> {
+    let name = path.display().to_string();
+    let text = match read(path) {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|error| not_text(&name, &error))?,
+        // C tor: that it is no file, or not for us, is as good as that it is missing.
+        Err(_) if is_missing_fine => return Ok((false, Vec::new())),
+        Err(error) => return Err(Error::File(path.to_owned(), error)),
+    };
+    Ok((true, settings.add_text(&name, &text)?))
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    // C tor: a pipe will do, as a shell makes one of `<(…)`.
+    let kind = file.metadata()?.file_type();
+    if !kind.is_file() && !kind.is_fifo() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_TORRC_LEN + 1).read_to_end(&mut bytes)?;
+    match u64::try_from(bytes.len()) {
+        Ok(0..=MAX_TORRC_LEN) => Ok(bytes),
+        _ => Err(io::ErrorKind::FileTooLarge.into()),
+    }
+}
+
+fn not_text(name: &str, error: &std::string::FromUtf8Error) -> Error {
+    let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let origin = Origin { source: name.into(), line: u32::try_from(line).unwrap_or(u32::MAX) };
+    Error::Complaint(Complaint { origin, fault: Objection::Line(Fault::NotText) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::tests::Scratch;
+    use super::*;
+    use std::fs;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_ascii_whitespace().map(str::to_owned).collect()
+    }
+
+    fn start(text: &str) -> Start {
+        match parse(&words(text)).unwrap() {
+            Command::Run(start) => start,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// After `test_config_parse_commandline` in C tor's src/test/test_config.c, and its manual page.
+    #[test]
+    fn options_have_one_dash_or_two_and_their_marks_behind_them() {
+        let option = |change, name: &str, value: &str| (change, name.to_owned(), value.to_owned());
+        let all = start("--SocksPort 9050 -datadirectory /x --+Log debug -/Log Nickname -dash");
+        assert_eq!(
+            all.options,
+            [
+                option(Change::Set, "SocksPort", "9050"),
+                option(Change::Set, "datadirectory", "/x"),
+                option(Change::Append, "Log", "debug"),
+                option(Change::Clear, "Log", ""),
+                option(Change::Set, "Nickname", "-dash"),
+            ]
+        );
+        let named = start("-f a --defaults-torrc b --ignore-missing-torrc --quiet --hush");
+        assert_eq!((named.torrc.as_deref(), named.defaults.as_deref()), (Some("a"), Some("b")));
+        assert!(named.is_missing_fine && named.quiet == Quiet::Silent);
+        for (text, command) in [
+            ("-h", Command::Help),
+            ("--SocksPort 0 --version", Command::Version),
+            ("--list-torrc-options", Command::ListOptions),
+            ("--verify-config", Command::Verify(Start::default())),
+            ("", Command::Run(Start::default())),
+        ] {
+            assert_eq!(parse(&words(text)).unwrap(), command);
+        }
+        assert_eq!(parse(&words("--SocksPort")), Err(Misuse::NoValue("--SocksPort".to_owned())));
+        assert_eq!(parse(&words("-f")), Err(Misuse::NoValue("-f".to_owned())));
+    }
+
+    #[test]
+    fn files_lie_over_each_other_and_the_words_over_them() {
+        let scratch = Scratch::new("options");
+        let path = |name: &str| scratch.0.join(name).display().to_string();
+        let options = |text: &str| start(text).options().map(|wanted| wanted.config);
+        fs::write(path("defaults"), "SocksPort 1\nSocksPort 2\nSafeLogging 0\n").unwrap();
+        fs::write(path("torrc"), "SocksPort 3\nDisableNetwork 1\n").unwrap();
+        let line = format!("-f {} --defaults-torrc {}", path("torrc"), path("defaults"));
+        let config = options(&line).unwrap();
+        assert!(config.socks_ports.len() == 1 && !config.safe_logging && config.is_network_disabled);
+        let config = options(&format!("{line} --DisableNetwork 0 --+SocksPort 4 --SafeLogging 1")).unwrap();
+        assert!(config.socks_ports.len() == 2 && config.safe_logging && !config.is_network_disabled);
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_there_and_be_one() {
+        let scratch = Scratch::new("torrc");
+        let path = |name: &str| scratch.0.join(name).display().to_string();
+        let complaint = |line: &str| start(line).options().err().map(|error| error.to_string()).unwrap_or_default();
+        let none = path("none");
+        let defaults = format!("--defaults-torrc {none}");
+        assert!(complaint(&format!("{defaults} -f {none}")).starts_with(&format!("{none}: ")));
+        assert_eq!(complaint(&format!("{defaults} -f {none} --ignore-missing-torrc")), "");
+        let folder = scratch.0.display();
+        assert_eq!(complaint(&format!("{defaults} -f {folder}")), format!("{folder}: it is no file"));
+        let odd = path("odd");
+        fs::write(&odd, b"# fine\nDataDirectory \xFF\n").unwrap();
+        assert_eq!(complaint(&format!("{defaults} -f {odd}")), format!("{odd}:2: the value is not UTF-8"));
+        fs::write(&odd, "\n\nSockPort 9050\n").unwrap();
+        let expected = format!("{odd}:3: there is no option SockPort; did you mean SocksPort?");
+        assert_eq!(complaint(&format!("{defaults} -f {odd}")), expected);
+        let expected = "command line: there is no option Sokcs";
+        assert!(complaint(&format!("{defaults} -f {none} --ignore-missing-torrc --Sokcs 1")).starts_with(expected));
+    }
+}
