@@ -198,8 +198,8 @@ impl Stream {
 
     /// Says that nothing more comes, and takes what nobody will read: a connection that closes
     /// over unread bytes takes its last words back.
-    pub fn close(self) {
-        let socket = match &self {
+    pub fn close(&self) {
+        let socket = match self {
             Stream::Tcp(stream) => SockRef::from(stream),
             Stream::Unix(stream) => SockRef::from(stream),
         };

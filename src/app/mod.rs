@@ -5,8 +5,11 @@
 //! it never names the lab. Called by `bin/cepa.rs`. Spec: none.
 
 pub mod command;
+pub mod conn;
 pub mod disk;
+pub mod driver;
 pub mod listener;
 pub mod logging;
 pub mod paths;
+pub mod program;
 pub mod runtime;

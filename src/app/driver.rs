@@ -1,0 +1,282 @@
+//! The loop: one input for the client, all its outputs done, and the next input.
+//!
+//! The only holder of the client: every task comes to it through here, so that nobody else knows
+//! how the client is shared. Decides nothing. Called by the tasks of `conn.rs` and `program.rs`,
+//! and by `mod.rs`. Spec: none.
+
+use core::cell::{RefCell, RefMut};
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use super::conn::{self, Bell, Dialler};
+use super::logging::{Logger, Rarely};
+use super::program::{self, Mailbox, News};
+use super::runtime::{SystemClock, SystemEntropy};
+use crate::base::time::Now;
+use crate::client::junction::LinkNo;
+use crate::client::{Client, Output, Reader, RequestNo, Setup, Wish};
+use crate::config::Requests;
+use crate::link::identity::LeafDigest;
+
+/// The client's deadlines are never served more often; ours, what the executor's timers can tell
+/// apart.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
+
+/// A client, and what its tasks share.
+pub struct Driver {
+    client: RefCell<Client>,
+    requests: Requests,
+    clock: SystemClock,
+    log: Rc<Logger>,
+    rare: Rare,
+    dialler: Dialler,
+    /// The bell of each connection to a relay.
+    links: RefCell<BTreeMap<LinkNo, Rc<Bell>>>,
+    /// The mailbox of each program that asked for something.
+    programs: RefCell<BTreeMap<RequestNo, Rc<Mailbox>>>,
+    /// Where reads from programs go before the client takes them; one for all, since nothing
+    /// waits meanwhile.
+    scratch: RefCell<Vec<u8>>,
+    /// Something happened that may have moved the next deadline.
+    stirred: Notify,
+}
+
+/// What is warned of once in a while.
+pub struct Rare {
+    /// No more programs fit.
+    pub full: Rarely,
+    /// Nobody can be accepted.
+    pub deaf: Rarely,
+    /// Names are looked up elsewhere.
+    pub unsafe_socks: Rarely,
+}
+
+impl Default for Rare {
+    /// C tor: `WARN_TOO_MANY_CONNS_INTERVAL`, and `SOCKS_WARN_INTERVAL`.
+    fn default() -> Self {
+        let (minute, moment) = (Duration::from_secs(60), Duration::from_secs(5));
+        Rare { full: Rarely::new(minute), deaf: Rarely::new(minute), unsafe_socks: Rarely::new(moment) }
+    }
+}
+
+/// Takes what a read of a link brings for programs.
+struct Delivery<'a> {
+    programs: &'a BTreeMap<RequestNo, Rc<Mailbox>>,
+    /// What their sockets took at once.
+    taken: Vec<(RequestNo, usize)>,
+}
+
+impl Reader for Delivery<'_> {
+    fn data(&mut self, request: RequestNo, bytes: &[u8]) {
+        // What is for nobody any more is as good as taken.
+        let taken = self.programs.get(&request).map_or(bytes.len(), |mailbox| mailbox.deliver(bytes));
+        if taken > 0 {
+            self.taken.push((request, taken));
+        }
+    }
+}
+
+impl Driver {
+    /// A driver of a client of that configuration.
+    pub fn new(setup: Setup, dialler: Dialler, clock: SystemClock, log: Rc<Logger>) -> Rc<Driver> {
+        Rc::new(Driver {
+            requests: setup.config.requests.clone(),
+            client: RefCell::new(Client::new(setup)),
+            clock,
+            log,
+            rare: Rare::default(),
+            dialler,
+            links: RefCell::default(),
+            programs: RefCell::default(),
+            scratch: RefCell::new(vec![0; program::READ_LEN]),
+            stirred: Notify::new(),
+        })
+    }
+
+    /// Starts the client, and serves its deadlines for ever.
+    pub async fn run(self: Rc<Self>) {
+        self.with(|client, now| client.start(now, &mut SystemEntropy));
+        loop {
+            let deadline = self.client.borrow().next_deadline(self.clock.now());
+            let due = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(self.clock.instant(deadline)).await,
+                    None => core::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = due => {
+                    self.with(|client, now| client.handle_timeout(now, &mut SystemEntropy));
+                    tokio::time::sleep(LEAST_PAUSE).await;
+                }
+                () = self.stirred.notified() => {}
+            }
+        }
+    }
+
+    /// What is written about it.
+    pub fn log(&self) -> &Logger {
+        &self.log
+    }
+
+    /// What of that comes rarely.
+    pub fn rare(&self) -> &Rare {
+        &self.rare
+    }
+
+    /// Which requests are served.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// One input, and all that follows from it.
+    fn with<T>(self: &Rc<Self>, input: impl FnOnce(&mut Client, Now) -> T) -> T {
+        let result = input(&mut self.client.borrow_mut(), self.clock.now());
+        self.settle();
+        result
+    }
+
+    fn settle(self: &Rc<Self>) {
+        loop {
+            let output = self.client.borrow_mut().poll_output();
+            match output {
+                Some(output) => self.obey(output),
+                None => break,
+            }
+        }
+        let links = self.links.borrow();
+        for bell in self.client.borrow().ready().filter_map(|link| links.get(&link)) {
+            bell.ring();
+        }
+        self.stirred.notify_one();
+    }
+
+    fn obey(self: &Rc<Self>, output: Output) {
+        match output {
+            Output::Dial { link, to } => self.dial(link, to),
+            Output::HangUp(link) => {
+                if let Some(bell) = self.links.borrow_mut().remove(&link) {
+                    bell.hang_up();
+                }
+            }
+            Output::Progress(progress) => self.log.progress(progress),
+            Output::Connected(request) => self.tell(request, News::Connected),
+            Output::Found(request, found) => self.tell(request, News::Found(found)),
+            Output::Failed(request, failure) => self.tell(request, News::Failed(failure)),
+            Output::Ended { request, .. } => self.tell(request, News::Ended),
+            Output::Writable(request) => {
+                if let Some(mailbox) = self.programs.borrow().get(&request) {
+                    mailbox.ring();
+                }
+            }
+        }
+    }
+
+    fn tell(&self, request: RequestNo, news: News) {
+        if let Some(mailbox) = self.programs.borrow().get(&request) {
+            mailbox.tell(news);
+        }
+    }
+
+    // --- links ---------------------------------------------------------------------------
+
+    /// How relays are reached.
+    pub fn dialler(&self) -> &Dialler {
+        &self.dialler
+    }
+
+    /// A link may be dialled a second time, at another address.
+    fn dial(self: &Rc<Self>, link: LinkNo, to: SocketAddr) {
+        let bell = Rc::new(Bell::default());
+        if let Some(old) = self.links.borrow_mut().insert(link, Rc::clone(&bell)) {
+            old.hang_up();
+        }
+        drop(spawn_local(conn::run(Rc::clone(self), link, to, bell)));
+    }
+
+    /// A connection is up.
+    pub fn on_dialled(self: &Rc<Self>, link: LinkNo, leaf: LeafDigest) {
+        self.with(|client, now| client.handle_dialled(link, leaf, now));
+    }
+
+    /// A connection is gone, or never came to be.
+    pub fn on_closed(self: &Rc<Self>, link: LinkNo, why: &io::Error) {
+        self.links.borrow_mut().remove(&link);
+        self.log.info(format_args!("The connection of link {} is over: {why}", link.0));
+        self.with(|client, now| client.handle_closed(link, now, &mut SystemEntropy));
+    }
+
+    /// A buffer for the next read of a link.
+    pub fn begin_read(&self, link: LinkNo) -> Vec<u8> {
+        self.client.borrow_mut().begin_read(link)
+    }
+
+    /// What a read brought.
+    pub fn on_read(self: &Rc<Self>, link: LinkNo, buffer: Vec<u8>) {
+        let programs = self.programs.borrow();
+        let mut delivery = Delivery { programs: &programs, taken: Vec::new() };
+        let now = self.clock.now();
+        let mut client = self.client.borrow_mut();
+        client.handle_read(link, buffer, now, &mut SystemEntropy, &mut delivery);
+        for (request, length) in delivery.taken {
+            client.handle_taken(request, length);
+        }
+        drop((client, programs));
+        self.settle();
+    }
+
+    /// What is to be written to a link next.
+    pub fn take_transmit(self: &Rc<Self>, link: LinkNo) -> Option<Vec<u8>> {
+        self.with(|client, now| client.take_transmit(link, now, &mut SystemEntropy))
+    }
+
+    // --- programs ------------------------------------------------------------------------
+
+    /// A program wants something; what becomes of it is told to the mailbox.
+    pub fn request(self: &Rc<Self>, wish: Wish, mailbox: Rc<Mailbox>) -> RequestNo {
+        // What comes of it at once must find the mailbox.
+        let no = self.client.borrow_mut().request(wish, self.clock.now(), &mut SystemEntropy);
+        self.programs.borrow_mut().insert(no, mailbox);
+        self.settle();
+        no
+    }
+
+    /// A program said something. Says how much of it is taken.
+    pub fn write(self: &Rc<Self>, request: RequestNo, bytes: &[u8]) -> usize {
+        self.with(|client, _| client.handle_write(request, bytes))
+    }
+
+    /// A program's socket took so much of what came for it.
+    pub fn on_taken(self: &Rc<Self>, request: RequestNo, length: usize) {
+        self.with(|client, _| client.handle_taken(request, length));
+    }
+
+    /// A program says no more.
+    pub fn finish(self: &Rc<Self>, request: RequestNo) {
+        self.programs.borrow_mut().remove(&request);
+        self.with(|client, now| client.finish(request, now, &mut SystemEntropy));
+    }
+
+    /// A program is gone.
+    pub fn cancel(self: &Rc<Self>, request: RequestNo) {
+        self.programs.borrow_mut().remove(&request);
+        self.with(|client, now| client.cancel(request, now, &mut SystemEntropy));
+    }
+
+    /// A request is over, and the client knows.
+    pub fn forget(&self, request: RequestNo) {
+        self.programs.borrow_mut().remove(&request);
+    }
+
+    /// A buffer to read into, of [`program::READ_LEN`] bytes.
+    pub fn scratch(&self) -> RefMut<'_, Vec<u8>> {
+        self.scratch.borrow_mut()
+    }
+}
