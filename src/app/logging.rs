@@ -49,6 +49,7 @@ pub struct Logger {
 struct Sink {
     severities: (Severity, Severity),
     out: Box<dyn Write>,
+    is_console: bool,
     is_terminal: bool,
     /// A terminal: what stands on its last line and will be drawn over.
     status: Option<String>,
@@ -91,6 +92,7 @@ impl Logger {
     pub fn open(config: &config::Config, clock: SystemClock) -> Result<Logger, Unopened> {
         let (mut sinks, mut has_syslog) = (Vec::new(), false);
         for log in &config.logs {
+            let is_console = matches!(log.sink, config::Sink::Stdout | config::Sink::Stderr);
             let (out, is_terminal): (Box<dyn Write>, bool) = match &log.sink {
                 config::Sink::Stdout => (Box::new(io::stdout()), io::stdout().is_terminal()),
                 config::Sink::Stderr => (Box::new(io::stderr()), io::stderr().is_terminal()),
@@ -105,7 +107,7 @@ impl Logger {
                     (Box::new(file), false)
                 }
             };
-            sinks.push(Sink { severities: log.severities, out, is_terminal, status: None });
+            sinks.push(Sink { severities: log.severities, out, is_console, is_terminal, status: None });
         }
         let logger = Logger {
             clock,
@@ -131,6 +133,16 @@ impl Logger {
     /// What is broken: it cannot go on, or a fault of ours.
     pub fn err(&self, text: fmt::Arguments<'_>) {
         self.say(Severity::Err, text);
+    }
+
+    /// The last line: why it ends. Not where somebody sees it on standard error already.
+    pub fn fail(&self, text: fmt::Arguments<'_>) {
+        let line = self.line(Severity::Err, text);
+        let mut sinks = self.sinks.borrow_mut();
+        sinks
+            .iter_mut()
+            .filter(|sink| !sink.is_console && sink.wants(Severity::Err))
+            .for_each(|sink| sink.write(&line));
     }
 
     /// What is odd but works.
@@ -303,6 +315,7 @@ mod tests {
         let sink = Sink {
             severities: (Severity::Notice, Severity::Err),
             out: Box::new(paper.clone()),
+            is_console: is_terminal,
             is_terminal,
             status: None,
         };

@@ -1,8 +1,9 @@
 //! The client on a real machine: sockets, clocks, files and signals, and the loop that turns
 //! them into the client's inputs and its outputs into them.
 //!
-//! Knows nothing of the protocol; what is decided, the quiet floors decide. The lab may use it,
-//! it never names the lab. Called by `bin/cepa.rs`. Spec: none.
+//! Here it starts and stops, in order, and says in one line why it cannot. Knows nothing of the
+//! protocol; what is decided, the quiet floors decide. The lab may use it, it never names the
+//! lab. Called by `bin/cepa.rs`. Spec: none. C tor: app/main/main.c, app/config/config.c.
 
 pub mod command;
 pub mod conn;
@@ -13,3 +14,269 @@ pub mod logging;
 pub mod paths;
 pub mod program;
 pub mod runtime;
+pub mod signals;
+
+use core::fmt;
+use core::time::Duration;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use tokio::task::{LocalSet, spawn_local};
+
+use self::command::{Command, Misuse, Quiet, Start, Wanted};
+use self::conn::Dialler;
+use self::disk::{Directory, Fault, Lock};
+use self::driver::Driver;
+use self::listener::Listener;
+use self::logging::{Logger, Unopened};
+use self::program::{Entry, Seats};
+use self::runtime::SystemClock;
+use self::signals::{Signals, Wish};
+use crate::client::Setup;
+use crate::config::policy::Policy;
+use crate::config::port::{Place, Port};
+use crate::config::{Complaint, Config, Log, OPTIONS, Severity};
+use crate::crypto::tls::Provider;
+
+/// How long nobody is let in after it has failed, which is when descriptors run out; ours.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const USAGE: &str = "\
+usage: cepa [-f TORRC] [--OPTION VALUE]...
+
+A Tor client: a SOCKS proxy that programs on this machine connect to. It reads the options that
+C tor reads; tor(1) says what they mean.
+  -f, --torrc-file FILE    read options from there (/etc/tor/torrc, else ~/.torrc)
+  --defaults-torrc FILE    lay them over those of that file (/etc/tor/torrc-defaults)
+  --ignore-missing-torrc   go on if the first is not there
+  --OPTION VALUE           lay this option over those of the files; +OPTION adds to a list,
+                           /OPTION leaves nothing of it
+  --verify-config          say whether the options are right, and end
+  --list-torrc-options     print the names of all options
+  --quiet, --hush          print nothing; nothing but what is wrong
+  --version, -h, --help    print what it is; print this
+
+It ends at Ctrl-C. Exit status 1, and one line on standard error, if it cannot begin.";
+
+/// Why it cannot begin.
+#[derive(Debug)]
+pub enum Error {
+    /// A word of the command line that is no text.
+    NotText(OsString),
+    /// Words of the command line.
+    Misuse(Misuse),
+    /// The options.
+    Options(command::Error),
+    /// A log.
+    Log(Unopened),
+    /// A directory of ours.
+    Directory(&'static str, PathBuf, Fault),
+    /// A port for programs.
+    Port(String, listener::Fault),
+    /// The executor, or signals.
+    System(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NotText(word) => write!(f, "command line: {word:?} is no text"),
+            Error::Misuse(misuse) => write!(f, "command line: {misuse}"),
+            Error::Options(error) => write!(f, "{error}"),
+            Error::Log(Unopened { path, error }) => write!(f, "Log file {path}: {error}"),
+            Error::Directory(option, path, fault) => write!(f, "{option} {}: {fault}", path.display()),
+            Error::Port(port, fault) => write!(f, "SocksPort {port}: {fault}"),
+            Error::System(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl From<Complaint> for Error {
+    fn from(complaint: Complaint) -> Self {
+        Error::Options(complaint.into())
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Error::System(error)
+    }
+}
+
+/// All that the program does, from the words behind its name to its exit status.
+pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
+    match words.map(|word| word.into_string().map_err(Error::NotText)).collect::<Result<Vec<_>, _>>().and_then(obey) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "cepa: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn obey(words: Vec<String>) -> Result<(), Error> {
+    match command::parse(&words).map_err(Error::Misuse)? {
+        Command::Help => say(USAGE),
+        Command::Version => say(concat!("cepa ", env!("CARGO_PKG_VERSION"))),
+        Command::ListOptions => OPTIONS.iter().for_each(|entry| say(entry.name)),
+        Command::Verify(start) => {
+            Setup::of(start.options().map_err(Error::Options)?.config)?;
+            say("Configuration was valid");
+        }
+        Command::Run(start) => run(&start)?,
+    }
+    Ok(())
+}
+
+/// Prints a line. Whoever reads no further, as `head` does, has had enough.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// Begins, and ends when a signal says so.
+fn run(start: &Start) -> Result<(), Error> {
+    let mut wanted = start.options().map_err(Error::Options)?;
+    let setup = Setup::of(wanted.config.clone())?;
+    wanted.config.logs = quieter(wanted.config.logs, start.quiet, wanted.has_logs);
+    let clock = SystemClock::start();
+    let log = Rc::new(Logger::open(&wanted.config, clock).map_err(Error::Log)?);
+    let result = live(&wanted, setup, clock, &log);
+    log.finish();
+    if let Err(error) = &result {
+        log.fail(format_args!("{error}"));
+    }
+    result
+}
+
+fn live(wanted: &Wanted, setup: Setup, clock: SystemClock, log: &Rc<Logger>) -> Result<(), Error> {
+    greet(wanted, log);
+    let config = &wanted.config;
+    let _lock = directories(config, log)?;
+    let (runtime, local) = (runtime::executor()?, LocalSet::new());
+    local.block_on(&runtime, async {
+        let mut signals = Signals::listen()?;
+        let driver = Driver::new(setup, Dialler::new(Provider::best()), clock, Rc::clone(log));
+        // C tor: then nothing is listened to but what controls it.
+        match config.is_network_disabled {
+            true => log.notice(format_args!("DisableNetwork is set: nothing is listened to, and nobody is asked.")),
+            false => {
+                let seats = Seats::new(runtime::descriptor_limit());
+                for (listener, entry) in listeners(config, log)? {
+                    let policy = config.requests.policy.clone();
+                    drop(spawn_local(welcome(Rc::clone(&driver), listener, entry, policy, Rc::clone(&seats))));
+                }
+                drop(spawn_local(Rc::clone(&driver).run()));
+            }
+        }
+        wait(&mut signals, log).await;
+        Ok(())
+    })
+}
+
+/// Until a signal says that it is over.
+async fn wait(signals: &mut Signals, log: &Logger) {
+    loop {
+        match signals.next().await {
+            Wish::Interrupt => return log.notice(format_args!("Interrupt: exiting cleanly.")),
+            Wish::Terminate => return log.notice(format_args!("Catching signal TERM, exiting cleanly.")),
+            Wish::Reload => log.warn(format_args!("Received HUP; the options are read at the start alone, so far.")),
+            Wish::Other => log.info(format_args!("Received a signal that means nothing here.")),
+        }
+    }
+}
+
+fn greet(wanted: &Wanted, log: &Logger) {
+    log.notice(format_args!("cepa {} running, with TLS by {}.", env!("CARGO_PKG_VERSION"), Provider::best().name()));
+    let (path, is_there) = &wanted.torrc;
+    match is_there {
+        true => log.notice(format_args!("Read configuration file \"{}\".", path.display())),
+        false => log
+            .notice(format_args!("Configuration file \"{}\" not present, using reasonable defaults.", path.display())),
+    }
+    wanted.warnings.iter().for_each(|warning| log.warn(format_args!("{warning}")));
+    if disk::user() == Some(0) {
+        log.warn(format_args!("You are running cepa as root. You don't need to, and you probably shouldn't."));
+    }
+}
+
+/// Makes sure of the directories, and locks the one that no two programs may share.
+fn directories(config: &Config, log: &Logger) -> Result<Lock, Error> {
+    let open = |option, path: PathBuf| match Directory::open(&path, !config.avoids_disk_writes) {
+        Ok((directory, was_open)) => {
+            if was_open {
+                log.warn(format_args!("Fixing permissions on directory {}", path.display()));
+            }
+            Ok(directory)
+        }
+        Err(fault) => Err(Error::Directory(option, path, fault)),
+    };
+    let data = open("DataDirectory", paths::data_directory(config.data_directory.as_deref()))?;
+    if let Some(cache) = &config.cache_directory {
+        open("CacheDirectory", paths::expand(cache))?;
+    }
+    data.lock().map_err(|fault| Error::Directory("DataDirectory", data.path().to_owned(), fault))
+}
+
+/// Opens all ports, or none.
+fn listeners(config: &Config, log: &Logger) -> Result<Vec<(Listener, Rc<Entry>)>, Error> {
+    let open = |(number, port): (u32, &Port)| {
+        log.notice(format_args!("Opening Socks listener on {}", place(port)));
+        let listener = Listener::open(port).map_err(|fault| Error::Port(place(port), fault))?;
+        log.notice(format_args!("Opened Socks listener connection (ready) on {}", listener.at()));
+        Ok((listener, Rc::new(Entry { number, flags: port.flags.clone() })))
+    };
+    (0..).zip(&config.socks_ports).map(open).collect()
+}
+
+/// Lets programs in at a listener, for ever.
+async fn welcome(driver: Rc<Driver>, listener: Listener, entry: Rc<Entry>, policy: Policy, seats: Rc<Seats>) {
+    let (log, rare) = (driver.log(), driver.rare());
+    loop {
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                log.warn_rarely(&rare.deaf, format_args!("Nobody can be let in at {}: {error}.", listener.at()));
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // C tor: an address is asked about with port 1. Sockets in the file system have modes.
+        if from.is_some_and(|from| !policy.accepts(from, 1)) {
+            log.notice(format_args!("Denying socks connection from untrusted address [scrubbed]."));
+            continue;
+        }
+        let Some((seat, is_full)) = seats.take() else {
+            log.warn_rarely(&rare.full, format_args!("{} programs are connected; no more fit.", seats.most()));
+            continue;
+        };
+        drop(spawn_local(program::serve(Rc::clone(&driver), Rc::clone(&entry), stream, from, seat)));
+        if is_full {
+            log.warn_rarely(&rare.full, format_args!("Too many programs are connected that ask for nothing."));
+            // Who has to leave goes before the next comes.
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Where a port is, as a torrc says it.
+fn place(port: &Port) -> String {
+    match &port.at {
+        Place::Tcp(address) => address.to_string(),
+        Place::Auto(ip) if ip.is_ipv6() => format!("[{ip}]:auto"),
+        Place::Auto(ip) => format!("{ip}:auto"),
+        Place::Unix(path) => format!("unix:{path}"),
+    }
+}
+
+/// What is logged where no log was asked for.
+fn quieter(logs: Vec<Log>, quiet: Quiet, has_logs: bool) -> Vec<Log> {
+    match quiet {
+        _ if has_logs => logs,
+        Quiet::No => logs,
+        Quiet::Silent => Vec::new(),
+        Quiet::Hush => logs.into_iter().map(|log| Log { severities: (Severity::Warn, Severity::Err), ..log }).collect(),
+    }
+}

@@ -1,0 +1,55 @@
+//! What each signal means.
+//!
+//! Hears them and says what is wanted; does nothing about it. Called by `mod.rs`. Spec: none.
+//! C tor: `process_signal` in app/main/main.c.
+//! Differs: USR1 and USR2 are heard, so that they do not end us, and change nothing yet.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What somebody wants of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// INT: to end.
+    Interrupt,
+    /// TERM: likewise.
+    Terminate,
+    /// HUP: to read the options again.
+    Reload,
+    /// What means nothing here.
+    Other,
+}
+
+/// All signals that are heard.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+    first: Signal,
+    second: Signal,
+}
+
+impl Signals {
+    /// From now on. To be called where the executor is.
+    pub fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            first: signal(SignalKind::user_defined1())?,
+            second: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// The next.
+    pub async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.interrupt.recv() => Wish::Interrupt,
+            _ = self.terminate.recv() => Wish::Terminate,
+            _ = self.hang_up.recv() => Wish::Reload,
+            _ = self.first.recv() => Wish::Other,
+            _ = self.second.recv() => Wish::Other,
+        }
+    }
+}
