@@ -1,0 +1,243 @@
+//! `cepa` as a person meets it who starts it wrongly, and as a system does that stops it.
+//!
+//! None of these may dial: each has `DisableNetwork 1` or fails before that. What it does on a
+//! network is in `tests/interop/program.rs`, which is in an empty namespace.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::disallowed_methods, reason = "a test of a program reads a clock and waits")]
+
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+/// A directory that goes when it is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("cepa-program-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+        Scratch(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    /// A file of options that has no one dial, and lines of its own.
+    fn torrc(&self, lines: &str) -> String {
+        let path = self.path("torrc");
+        let text = format!("DisableNetwork 1\nDataDirectory {}\n{lines}\n", self.path("data"));
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn cepa(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cepa"));
+    // Nothing of this machine's counts.
+    command.args(["--defaults-torrc", "/dev/null/none"]).args(arguments).env("HOME", "/dev/null");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    cepa(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// What it complains of, which must be one line and end it with status 1.
+fn complaint(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
+    assert!(text.starts_with("cepa: ") && text.lines().count() == 1, "{arguments:?}: {text}");
+    text.trim_start_matches("cepa: ").trim_end().to_owned()
+}
+
+/// One that runs, and has said that it does.
+struct Running(Child);
+
+impl Running {
+    fn start(arguments: &[&str]) -> Running {
+        let mut running = Running(cepa(arguments).stdout(Stdio::piped()).spawn().unwrap());
+        let mut lines = BufReader::new(running.0.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("DisableNetwork is set")), "it ended");
+        running
+    }
+
+    fn signal(&self, name: &str) {
+        let done = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.0.id())]).status();
+        assert!(done.unwrap().success());
+    }
+
+    /// Its status, and what else it said.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut text = String::new();
+        self.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        (self.0.wait().unwrap().code(), text)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_torrc_is_told_with_its_line() {
+    let scratch = Scratch::new("torrc");
+    for (lines, expected) in [
+        ("SockPort 9050", ":3: there is no option SockPort; did you mean SocksPort?"),
+        ("\n\nSocksPort nine", ":5: SocksPort wants a port"),
+        ("SafeLogging maybe", ":3: SafeLogging wants"),
+        ("Nickname \"x", ":3: the quoted value does not end"),
+        ("DirAuthority nobody", ":3: DirAuthority wants"),
+    ] {
+        let torrc = scratch.torrc(lines);
+        for verify in [&["-f", &torrc][..], &["-f", &torrc, "--verify-config"]] {
+            let text = complaint(verify);
+            assert!(text.starts_with(&format!("{torrc}{expected}")), "{text}");
+        }
+    }
+    fs::write(scratch.path("torrc"), b"\nSocksPort \xFF\n").unwrap();
+    let text = complaint(&["-f", &scratch.path("torrc")]);
+    assert!(text.ends_with(":2: the value is not UTF-8"), "{text}");
+}
+
+#[test]
+fn a_torrc_that_is_named_must_be_there() {
+    let scratch = Scratch::new("missing");
+    let (none, torrc) = (scratch.path("none"), scratch.torrc(""));
+    assert!(complaint(&["-f", &none]).starts_with(&format!("{none}: ")));
+    assert!(complaint(&["-f", &scratch.path("")]).ends_with("it is no file"));
+    assert!(run(&["-f", &none, "--ignore-missing-torrc", "--verify-config"]).status.success());
+    assert!(run(&["-f", &torrc, "--verify-config"]).status.success());
+}
+
+#[test]
+fn what_is_wrong_with_the_command_line_is_told_as_that() {
+    let scratch = Scratch::new("words");
+    let torrc = scratch.torrc("");
+    let text = complaint(&["-f", &torrc, "--SocksPrt", "9050"]);
+    assert_eq!(text, "command line: there is no option SocksPrt; did you mean SocksPort?");
+    assert_eq!(complaint(&["-f", &torrc, "--SocksPort"]), "command line: --SocksPort wants a value");
+    let text = complaint(&["-f", &torrc, "--SocksPort", "x"]);
+    assert!(text.starts_with("command line: SocksPort wants a port"), "{text}");
+}
+
+#[test]
+fn what_it_is_and_can_be_asked_for_is_printed() {
+    let said = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(said(&["--version"]), concat!("cepa ", env!("CARGO_PKG_VERSION"), "\n"));
+    for help in [&["--help"][..], &["-h"], &["--SocksPort", "9050", "--help"]] {
+        assert!(said(help).starts_with("usage: cepa"));
+    }
+    assert!(said(&["--list-torrc-options"]).lines().any(|line| line == "SocksPort"));
+    // Whoever reads no further has had enough.
+    let mut child = cepa(&["--help"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+}
+
+/// What keeps one that should not have started from knowing anybody but this machine.
+const NOBODY: &str = "TestingTorNetwork 1\nDirAuthority nobody orport=1 v3ident=0000000000000000000000000000000000000000 \
+                      127.0.0.1:1 0000000000000000000000000000000000000000";
+
+/// It is on the network, but fails before it would dial.
+#[test]
+fn a_port_in_use_is_named() {
+    let scratch = Scratch::new("port");
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = held.local_addr().unwrap();
+    let line = format!("{NOBODY}\nSocksPort auto\nSocksPort {port}");
+    let text = complaint(&["-f", &scratch.torrc(&line), "--DisableNetwork", "0", "--quiet"]);
+    assert_eq!(text, format!("SocksPort {port}: the address is in use. Is Tor already running?"));
+    fs::set_permissions(&scratch.0, Permissions::from_mode(0o755)).unwrap();
+    let path = scratch.path("socks");
+    let text = complaint(&["-f", &scratch.torrc(&format!("{NOBODY}\nSocksPort unix:{path}")), "--DisableNetwork", "0"]);
+    assert!(text.starts_with(&format!("SocksPort unix:{path}: the directory of the socket must be private")), "{text}");
+    assert!(!Path::new(&path).exists());
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_is_named() {
+    let scratch = Scratch::new("data");
+    let torrc = scratch.torrc("");
+    fs::write(scratch.path("file"), "").unwrap();
+    for (path, why) in [
+        (scratch.path("file"), "it is no directory"),
+        (scratch.path("a/b"), "No such file"),
+        ("/proc/cepa".to_owned(), ""),
+        ("/dev/null/cepa".to_owned(), ""),
+    ] {
+        let text = complaint(&["-f", &torrc, "--DataDirectory", &path, "--hush"]);
+        assert!(text.starts_with(&format!("DataDirectory {path}: {why}")), "{text}");
+        let text = complaint(&["-f", &torrc, "--CacheDirectory", &path, "--hush"]);
+        assert!(text.starts_with(&format!("CacheDirectory {path}: {why}")), "{text}");
+    }
+    let text = complaint(&["-f", &torrc, "--Log", &format!("notice file {}", scratch.path("a/log"))]);
+    assert!(text.starts_with(&format!("Log file {}: ", scratch.path("a/log"))), "{text}");
+}
+
+#[test]
+fn a_data_directory_is_used_by_one_at_a_time() {
+    let scratch = Scratch::new("locked");
+    let torrc = scratch.torrc("");
+    let first = Running::start(&["-f", &torrc]);
+    let data = scratch.path("data");
+    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(complaint(&["-f", &torrc, "--hush"]), format!("DataDirectory {data}: another program is using it"));
+    first.signal("TERM");
+    assert_eq!(first.end().0, Some(0));
+    let second = Running::start(&["-f", &torrc]);
+    second.signal("INT");
+    assert_eq!(second.end().0, Some(0));
+}
+
+#[test]
+fn signals_end_it_politely_or_not_at_all() {
+    let scratch = Scratch::new("signals");
+    let log = scratch.path("log");
+    let running = Running::start(&["-f", &scratch.torrc(&format!("Log notice stdout\nLog info file {log}"))]);
+    for name in ["HUP", "USR1", "USR2", "PIPE"] {
+        running.signal(name);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    running.signal("TERM");
+    let (status, text) = running.end();
+    assert_eq!(status, Some(0));
+    assert!(text.contains("[warn] Received HUP") && text.ends_with("TERM, exiting cleanly.\n"), "{text}");
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("[notice] cepa ") && log.ends_with("TERM, exiting cleanly.\n"), "{log}");
+}
+
+#[test]
+fn what_is_odd_is_warned_of_and_quiet_ones_hear_only_that() {
+    let scratch = Scratch::new("odd");
+    let torrc = scratch.torrc("SocksPort 9050 Frobnicate\nSafeLogging 1\nSafeLogging 0");
+    let mut child = cepa(&["-f", &torrc, "--hush"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut next = || lines.next().unwrap_or_default();
+    let first = next();
+    assert!(first.ends_with(&format!("[warn] {torrc}:5: SafeLogging was given twice; this one counts")), "{first}");
+    let second = next();
+    assert!(second.contains("[warn]") && second.contains("has no flag Frobnicate"), "{second}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
