@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client that has bootstrapped, and the lab network it is on, if it is one of this process.
 pub struct Guest {
-    _client: Client,
+    client: Client,
     socks: SocketAddr,
     _town: Option<Town>,
 }
@@ -34,11 +34,25 @@ impl Guest {
 
     /// A C tor on whichever network these lines of a torrc name.
     pub fn on(lines: &str) -> Guest {
-        let client = Client::start(Folder::with_data(), lines);
+        Guest::with(Client::start(Folder::with_data(), lines), None)
+    }
+
+    /// One that was started, once it is on its network.
+    pub fn with(client: Client, town: Option<Town>) -> Guest {
         let said = client.until(&["Bootstrapped 100% (done)"]);
         let ready = "Opened Socks listener connection (ready) on ";
         let socks = said.iter().find_map(|line| line.split_once(ready)).unwrap().1.trim().parse().unwrap();
-        Guest { _client: client, socks, _town: None }
+        Guest { client, socks, _town: town }
+    }
+
+    /// Its process.
+    pub fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// Where it listens.
+    pub fn socks(&self) -> SocketAddr {
+        self.socks
     }
 
     fn of_arti(program: &Path, plan: &Plan) -> Guest {
@@ -46,7 +60,7 @@ impl Guest {
         let socks = SocketAddr::from(([127, 0, 0, 1], tor::free_port()));
         let client = Client::start_arti(program, &town.arti_toml(), socks);
         client.until(&["proxy now functional"]);
-        Guest { _client: client, socks, _town: Some(town) }
+        Guest { client, socks, _town: Some(town) }
     }
 
     /// Connects through SOCKS5 by name; gives the reply code if it is refused.
@@ -75,14 +89,14 @@ impl Guest {
     }
 
     /// So many bytes down, as they were sent.
-    fn fetches(&self, length: u64) {
+    pub fn fetches(&self, length: u64) {
         let bytes = self.get(length);
         assert_eq!(bytes.len() as u64, length);
         assert!(bytes.iter().zip(0..).all(|(byte, offset)| *byte == pattern(offset)), "not what was sent");
     }
 
     /// Up and back again, more than a window of it.
-    fn hears_its_echo(&self) {
+    pub fn hears_its_echo(&self) {
         let mut echo = self.connect("echo.lab", 7).unwrap();
         let sent: Vec<u8> = (0..2 * MIB).map(pattern).collect();
         let mut writer = echo.try_clone().unwrap();
@@ -92,6 +106,28 @@ impl Guest {
         echo.read_exact(&mut back).unwrap();
         writing.join().unwrap();
         assert!(back == sent, "the echo is not what was sent");
+    }
+
+    /// A mebibyte for a word, from a server that nobody else runs.
+    pub fn reaches_a_socket_of_this_machine(&self) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = thread::spawn(move || {
+            let (mut tcp, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            let mut byte = [0];
+            while !asked.ends_with(b"\n") && tcp.read(&mut byte).unwrap() == 1 {
+                asked.push(byte[0]);
+            }
+            tcp.write_all(&(0..MIB).map(pattern).collect::<Vec<_>>()).unwrap();
+            asked
+        });
+        let mut stream = self.connect("127.0.0.1", port).unwrap();
+        stream.write_all(b"give me a mebibyte\n").unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, (0..MIB).map(pattern).collect::<Vec<_>>());
+        assert_eq!(serving.join().unwrap(), b"give me a mebibyte\n");
     }
 }
 
@@ -112,25 +148,7 @@ pub fn arti_bootstraps_and_fetches_through_the_lab() {
 }
 
 pub fn tor_reaches_a_socket_of_this_machine_through_the_lab() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let serving = thread::spawn(move || {
-        let (mut tcp, _) = listener.accept().unwrap();
-        let mut asked = Vec::new();
-        let mut byte = [0];
-        while !asked.ends_with(b"\n") && tcp.read(&mut byte).unwrap() == 1 {
-            asked.push(byte[0]);
-        }
-        tcp.write_all(&(0..MIB).map(pattern).collect::<Vec<_>>()).unwrap();
-        asked
-    });
-    let guest = Guest::of(&Plan::default());
-    let mut stream = guest.connect("127.0.0.1", port).unwrap();
-    stream.write_all(b"give me a mebibyte\n").unwrap();
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    assert_eq!(bytes, (0..MIB).map(pattern).collect::<Vec<_>>());
-    assert_eq!(serving.join().unwrap(), b"give me a mebibyte\n");
+    Guest::of(&Plan::default()).reaches_a_socket_of_this_machine();
 }
 
 /// Both over one circuit: what is written to the socket must not make the exit forget when the

@@ -15,6 +15,7 @@ mod cpu;
 mod directory;
 mod lab;
 mod probe;
+mod program;
 mod relays;
 mod shell;
 mod tor;
@@ -45,6 +46,13 @@ const TESTS: &[Test] = &[
         "our_client_learns_a_network_of_tor_and_fetches_through_it",
         shell::our_client_learns_a_network_of_tor_and_fetches_through_it,
     ),
+    ("programs_fetch_through_the_lab_by_our_program", program::programs_fetch_through_the_lab_by_our_program),
+    ("programs_fetch_through_tor_by_our_program", program::programs_fetch_through_tor_by_our_program),
+    (
+        "a_program_that_ends_its_half_ends_both_once_all_is_sent",
+        program::a_program_that_ends_its_half_ends_both_once_all_is_sent,
+    ),
+    ("programs_that_ask_for_nothing_shut_nobody_out", program::programs_that_ask_for_nothing_shut_nobody_out),
     (ARTI, lab::arti_bootstraps_and_fetches_through_the_lab),
     (COST, cost::the_labs_relays_cost_less_than_tors),
     ("tor_bootstraps_among_eight_thousand_relays", lab::tor_bootstraps_among_eight_thousand_relays),

@@ -124,7 +124,7 @@ pub fn arti() -> Option<PathBuf> {
 
 /// A client whose every word is listened to.
 pub struct Client {
-    _process: Running,
+    process: Running,
     said: mpsc::Receiver<String>,
     _folder: Folder,
 }
@@ -133,15 +133,32 @@ impl Client {
     /// Starts it with these lines of a torrc, which name the authorities; its data directory is
     /// `data` in `folder`.
     pub fn start(folder: Folder, options: &str) -> Client {
+        Client::start_as(&mut Command::new("tor"), folder, options)
+    }
+
+    /// The same of a program that takes C tor's options.
+    pub fn start_as(program: &mut Command, folder: Folder, options: &str) -> Client {
         let torrc = folder.path().join("torrc");
         let lines = format!(
-            "TestingTorNetwork 1\n{options}DataDirectory {}/data\nSocksPort auto\nLog info stdout\n",
+            "TestingTorNetwork 1\nDataDirectory {}/data\nSocksPort auto\nLog info stdout\n{options}",
             folder.path().display()
         );
         fs::write(&torrc, lines).unwrap();
-        let mut process = start(&torrc);
+        let mut process = spawn(program.args(["--defaults-torrc", "/dev/null", "-f"]).arg(&torrc));
         let output = process.0.stdout.take().unwrap();
         Client::listen(process, output, folder)
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Asks it to end, and waits until it has; gives its status.
+    pub fn end(&mut self) -> Option<i32> {
+        let asked = Command::new("kill").arg(self.id().to_string()).status().unwrap();
+        assert!(asked.success());
+        self.process.0.wait().unwrap().code()
     }
 
     /// Starts Arti with this configuration, which names the network, and a SOCKS port.
@@ -166,7 +183,7 @@ impl Client {
         let (tell, said) = mpsc::channel();
         // Read to the end, or it would block.
         thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));
-        Client { _process: process, said, _folder: folder }
+        Client { process, said, _folder: folder }
     }
 
     /// Waits until it has said one of `lines`; gives all that it said until then.
