@@ -1,6 +1,6 @@
 //! The fuzz bodies on stable: their corpora and past crashes, then mutants of both for a while.
 //!
-//! Knows no coverage, so it digs less deep than `fuzz/`, whose fourteen mains call the same
+//! Knows no coverage, so it digs less deep than `fuzz/`, whose fifteen mains call the same
 //! functions. `CEPA_CORPUS_SECONDS` is how long each target is mutated (default 1), and
 //! `CEPA_CORPUS_SEED` which mutants come: the same seed gives the same ones in the same order.
 //! An input that makes a target panic is printed in hex, to be kept under `fuzz/crashes/`.
@@ -56,6 +56,7 @@ targets! {
     torrc: cepa::internal::config::torrc::fuzz_torrc, TORRC_WORDS;
     socks: cepa::internal::proxy::socks::fuzz_socks, SOCKS_WORDS;
     decompress: cepa::internal::directory::decompress::fuzz, DECOMPRESS_WORDS;
+    state: cepa::internal::client::state::fuzz, STATE_WORDS;
 }
 
 const CELL_WORDS: &[&[u8]] = &[&[0x80, 0, 0, 1], &[0; 4], &[0; 16], &[4, 4, 127, 0, 0, 1], &[1, 0xFD], &[1, 0xF2]];
@@ -120,6 +121,17 @@ const TORRC_WORDS: &[&[u8]] = &[b"\n", b"\\\n", b" \"", b"\"\n", b"#", b"\\x4", 
 const SOCKS_WORDS: &[&[u8]] =
     &[&[5, 1, 0], &[5, 1, 2], &[4, 1, 0, 80], &[0, 0, 0, 1, 0], &[1, 0, 0], &[5, 0xF0, 0, 3], b"\x09<torS0X>0", &[0]];
 const CONSDIFF_WORDS: &[&[u8]] = &[b"\n", b"1", b"7", b",", b"$d\n", b"a\n", b"c\n", b"d\n", b"\n.\n", b"0a\nx\n.\n"];
+const STATE_WORDS: &[&[u8]] = &[
+    b"\n",
+    b"\\\n",
+    b"#",
+    b"\"",
+    b"\nGuard in=d rsa_id=",
+    b" x=",
+    b"\nTotalBuildTimes ",
+    b"\nDormant auto\n",
+    b"\r\n",
+];
 const DECOMPRESS_WORDS: &[&[u8]] = &[
     &[0x78, 0xDA],
     &[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3],

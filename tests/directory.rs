@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use cepa::internal::base::random::Entropy;
 use cepa::internal::base::time::{Now, Tick, Wall};
 use cepa::internal::base::{Ed25519Id, RelayIds, RsaId};
+use cepa::internal::client::files::{PIECE_LEN, Work};
+use cepa::internal::client::{Client, Output, Setup};
+use cepa::internal::config::{Config, Settings};
 use cepa::internal::crypto::x25519;
 use cepa::internal::directory::authorities::Authority;
 use cepa::internal::directory::certs::{Certificates, check_all};
@@ -19,7 +22,7 @@ use cepa::internal::directory::diff::{Diff, Patch};
 use cepa::internal::directory::download::requests;
 use cepa::internal::directory::http::{Answer, Ask, Head, Held, Reader};
 use cepa::internal::directory::microdesc;
-use cepa::internal::directory::{Error, NetDir};
+use cepa::internal::directory::{Error, NetDir, store};
 use cepa::internal::path::{Need, View, guards, rules};
 use cepa::lab::authority::{Authorities, Flag, Invention, Member, Misbehaviour, Spec, diff};
 use cepa::lab::cache::Cache;
@@ -324,6 +327,46 @@ fn how_long_a_network_of_the_public_size_takes() {
         length
     });
     assert!(all < Duration::from_millis(150), "{all:?}");
+}
+
+/// A client that finds these files at its start, after it has read them.
+fn started(files: &[(&str, &[u8])], setup: &Setup, now: Now) -> Client {
+    let (mut client, mut entropy) = (Client::new(setup.clone()), Drawn(1));
+    client.start(now, &mut entropy);
+    while let Some(output) = client.poll_output() {
+        let Output::File(Work::Read(name)) = output else {
+            assert!(matches!(output, Output::Progress(_) | Output::Dial { .. }), "{output:?}");
+            continue;
+        };
+        let file = files.iter().find(|(known, _)| *known == name).map(|(_, file)| *file);
+        file.iter().flat_map(|file| file.chunks(PIECE_LEN)).for_each(|piece| client.handle_file(name, piece, now));
+        client.handle_file_end(name, file.is_some(), now, &mut entropy);
+    }
+    client
+}
+
+/// By hand, as above: all that a client reads before it can build circuits.
+#[test]
+#[ignore = "measures; only a release build says something"]
+fn how_long_a_start_from_files_takes() {
+    let Documents { authorities, consensus, microdescs } = documents();
+    let lines = authorities.certificates().map(|(trusted, _)| trusted.torrc_line() + "\n");
+    let mut settings = Settings::new();
+    settings.add_text("torrc", &format!("TestingTorNetwork 1\n{}", lines.collect::<String>())).unwrap();
+    let setup = Setup::of(Config::of(&settings).unwrap().0).unwrap().with_files();
+    let certificates: String = authorities.certificates().map(|(_, text)| text).collect();
+    let dated = microdescs.replace("onion-key\n", "@last-listed 2026-07-14 05:33:20\nonion-key\n");
+    let files = [
+        (store::CERTIFICATES, certificates.as_bytes()),
+        (store::CONSENSUS, consensus.as_bytes()),
+        (store::MICRODESCS, dated.as_bytes()),
+        (store::MICRODESCS_JOURNAL, &[]),
+    ];
+    let now = Now { tick: Tick::new(Duration::from_secs(1)), wall: Wall::from_secs(START + 7200) };
+    let client = started(&files, &setup, now);
+    assert_eq!(client.dir().unwrap().missing_count(), 0);
+    let took = best("start from files", || started(&files, &setup, now));
+    assert!(took < Duration::from_millis(150), "{took:?}");
 }
 
 /// Bytes that are as good as random, to draw by.

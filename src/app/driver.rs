@@ -167,6 +167,8 @@ impl Driver {
                 }
             }
             Output::Progress(progress) => self.log.progress(progress),
+            // It was told that there is no place for files.
+            Output::File(_) | Output::BadFile(..) => {}
             Output::Connected(request) => self.tell(request, News::Connected),
             Output::Found(request, found) => self.tell(request, News::Found(found)),
             Output::Failed(request, failure) => self.tell(request, News::Failed(failure)),

@@ -550,7 +550,11 @@ mod tests {
             let (mut heard, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
             while heard.len() < 13 + much.len() + 7 {
                 let _ = mailbox.flush().unwrap();
-                far.readable().await.unwrap();
+                // Each may be what the other waits for.
+                tokio::select! {
+                    ready = far.readable() => ready.unwrap(),
+                    ready = mailbox.stream.writable(), if !mailbox.is_empty() => ready.unwrap(),
+                }
                 if let Ok(length) = far.try_read(&mut buffer) {
                     heard.extend_from_slice(&buffer[..length]);
                 }

@@ -2,13 +2,19 @@
 //! next ones in their time.
 //!
 //! Says what to ask whom, takes the answers as they arrive, and holds what came of them. Not
-//! how a directory is reached (`mod.rs`), nor how its documents are checked (`directory`).
+//! how a directory is reached (`mod.rs`), nor how its documents are checked (`directory`), nor
+//! what outlives a run (`bootstrap/keep.rs`).
 //! Spec: dir-spec, "Client operation"; path-spec, "Relays and exits". C tor:
 //! feature/nodelist/networkstatus.c, feature/dirclient/; core/mainloop/mainloop.c.
+
+mod arrive;
+mod keep;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::arrive::{Arrival, Keeping, What, take_microdesc};
+use self::keep::Keep;
 use super::Progress;
 use super::links::Goal;
 use crate::base::random::{self, Entropy};
@@ -16,16 +22,19 @@ use crate::base::time::{Now, Tick, Wall, earlier};
 use crate::base::{RelayIds, RsaId};
 use crate::directory::authorities::{self, Authority, Fallback};
 use crate::directory::certs::{self, Certificates, KeyIds};
-use crate::directory::consensus::{self, Unchecked, Verdict};
+use crate::directory::consensus::{Unchecked, Verdict};
 use crate::directory::decompress::{Decompressor, OFFERED};
 use crate::directory::download::{Directories, Fetcher, Holding, Want, requests};
 use crate::directory::http::{self, Answer, Ask, Held};
-use crate::directory::{self, NetDir, microdesc};
+use crate::directory::{self, NetDir, microdesc, store};
 
 /// How many consensuses are asked for at once, and microdescriptors. Ours: three, as C tor has
 /// it for the first of these; Arti asks four for the second.
 const MAX_CONSENSUS_FETCHES: usize = 1;
 const MAX_MICRODESC_FETCHES: usize = 3;
+/// How many directories are asked in vain for the certificates of a consensus before it is given
+/// up; ours. C tor: gives it twenty minutes.
+const MAX_IN_VAIN: u32 = 3;
 /// How much of a body is passed over whose status says that it is not what was asked for; ours.
 const MAX_UNREAD: usize = 64 * 1024;
 
@@ -49,7 +58,7 @@ pub struct Bootstrap {
     fallbacks: Vec<Fallback>,
     certificates: Certificates,
     /// A consensus without some of the certificates that it needs.
-    waiting: Option<(Unchecked, Vec<KeyIds>)>,
+    waiting: Option<Waiting>,
     dir: Option<NetDir>,
     /// When to fetch the next consensus.
     next_consensus: Wall,
@@ -59,6 +68,7 @@ pub struct Bootstrap {
     next_fetch: u32,
     max_stall: Duration,
     progress: Progress,
+    keep: Keep,
     /// Something has changed since it was last looked for what to ask.
     is_stirred: bool,
     /// How many answers changed what is known.
@@ -77,44 +87,22 @@ struct Fetch {
     by: Tick,
 }
 
-enum What {
-    Consensus(Box<consensus::Parser>),
-    Certificates {
-        asked: Vec<KeyIds>,
-        text: Vec<u8>,
-    },
-    /// All that were asked for, and those of which there was no word yet.
-    Microdescs {
-        asked: Vec<[u8; 32]>,
-        left: BTreeSet<[u8; 32]>,
-        parser: microdesc::Parser,
-    },
+/// A consensus that cannot be checked yet.
+struct Waiting {
+    consensus: Unchecked,
+    missing: Vec<KeyIds>,
+    origin: Origin,
+    /// How many directories brought none of what is missing.
+    in_vain: u32,
 }
 
-impl What {
-    /// What is asked for, without what is held of it already.
-    fn ask<'a>(&'a self, trusted: &'a [RsaId]) -> Ask<'a> {
-        match self {
-            What::Consensus(_) => Ask::Consensus { authorities: trusted, held: None },
-            What::Certificates { asked, .. } => Ask::Certificates(asked),
-            What::Microdescs { asked, .. } => Ask::Microdescs(asked),
-        }
-    }
-
-    /// Takes bytes of the document.
-    fn take(&mut self, bytes: &[u8], dir: &mut Option<NetDir>) -> Result<(), directory::Error> {
-        match self {
-            What::Consensus(parser) => parser.push(bytes),
-            What::Certificates { text, .. } => {
-                text.extend_from_slice(bytes);
-                Ok(())
-            }
-            What::Microdescs { left, parser, .. } => {
-                parser.push(bytes, &mut |found| take_microdesc(dir, left, found));
-                Ok(())
-            }
-        }
-    }
+/// Where a consensus came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Our own file.
+    File,
+    /// This directory.
+    Directory(RsaId),
 }
 
 /// What the user says about it.
@@ -128,6 +116,8 @@ pub struct Wish {
     pub uses_default_fallbacks: bool,
     /// How long a directory may say nothing.
     pub max_stall: Duration,
+    /// Whether the shell has a place for files. Without one nothing is kept.
+    pub keeps_files: bool,
 }
 
 impl Bootstrap {
@@ -152,6 +142,7 @@ impl Bootstrap {
             next_fetch: 0,
             max_stall: wish.max_stall,
             progress: Progress::Starting,
+            keep: Keep::new(wish.keeps_files),
             is_stirred: true,
             answers: 0,
         }
@@ -185,7 +176,11 @@ impl Bootstrap {
         if !core::mem::take(&mut self.is_stirred) {
             return Vec::new();
         }
-        let certificates: Vec<KeyIds> = self.waiting.iter().flat_map(|(_, missing)| missing.clone()).collect();
+        if !self.read_on(now) {
+            // What is asked for depends on what is there.
+            return Vec::new();
+        }
+        let certificates: Vec<KeyIds> = self.waiting.iter().flat_map(|it| it.missing.clone()).collect();
         let holding = Holding {
             dir: self.dir.as_ref(),
             certificates: &certificates,
@@ -205,9 +200,11 @@ impl Bootstrap {
     pub fn request(&self, no: FetchNo, now: Wall) -> Option<String> {
         let fetch = self.fetches.get(&no)?;
         let host = *fetch.server.addresses.first()?;
+        let wants_diff = matches!(&fetch.what, What::Consensus(arrival) if arrival.diff_from.is_some());
         let ask = match fetch.what.ask(&self.trusted) {
             Ask::Consensus { authorities, .. } => {
-                let held = self.dir.as_ref().map(|dir| Held::new(dir.consensus(), now).without_diff());
+                let held = self.dir.as_ref().map(|dir| Held::new(dir.consensus(), now));
+                let held = held.map(|held| if wants_diff { held } else { held.without_diff() });
                 Ask::Consensus { authorities, held }
             }
             ask => ask,
@@ -238,15 +235,22 @@ impl Bootstrap {
         if decompressor.is_none() {
             *decompressor = Decompressor::for_answer(&what.ask(&self.trusted), head).ok();
         }
-        let dir = &mut self.dir;
-        decompressor.as_mut().is_some_and(|it| it.push(body, &mut |piece| what.take(piece, dir)).is_ok())
+        let mut keeping = Keeping { dir: &mut self.dir, keep: &mut self.keep };
+        decompressor.as_mut().is_some_and(|it| it.push(body, &mut |piece| what.take(piece, &mut keeping)).is_ok())
     }
 
     /// An answer is over: whether it was any good.
     pub fn handle_end(&mut self, no: FetchNo, now: Now, entropy: &mut dyn Entropy) -> Result<(), directory::Error> {
         let Some(fetch) = self.fetches.remove(&no) else { return Ok(()) };
         let server = fetch.server.ids.rsa.unwrap_or(RsaId([0; 20]));
-        let result = self.conclude(fetch, now, entropy);
+        let (is_consensus, is_certificates) =
+            (matches!(fetch.what, What::Consensus(_)), matches!(fetch.what, What::Certificates { .. }));
+        let result = self.conclude(fetch, server, now, entropy);
+        if is_consensus && result.is_err() {
+            self.keep.drop_consensus();
+        } else if is_certificates && result.is_err() {
+            self.on_certificates_in_vain(now, entropy);
+        }
         self.measure();
         match result {
             Ok(()) => self.directories.on_success(&server),
@@ -260,6 +264,9 @@ impl Bootstrap {
         if let Some(fetch) = self.fetches.remove(&no) {
             let server = fetch.server.ids.rsa.unwrap_or(RsaId([0; 20]));
             self.directories.on_failure(server, now.tick, entropy);
+            if matches!(fetch.what, What::Consensus(_)) {
+                self.keep.drop_consensus();
+            }
         }
         // What came before it broke off was good.
         self.measure();
@@ -267,9 +274,7 @@ impl Bootstrap {
 
     /// The connection, the link or the circuit to some directory got so far.
     pub fn on_step(&mut self, step: Progress) {
-        if self.dir.is_none() {
-            self.progress.reach(step);
-        }
+        self.progress.reach(step);
     }
 
     /// Paths can be built.
@@ -282,6 +287,11 @@ impl Bootstrap {
         if self.progress >= Progress::EnoughDirectory {
             self.progress.reach(step);
         }
+    }
+
+    /// How many requests were made of directories so far.
+    pub fn request_count(&self) -> u32 {
+        self.next_fetch
     }
 
     /// How many answers changed what is known.
@@ -317,7 +327,7 @@ impl Bootstrap {
         let retries = self.directories.next_deadline(now.tick);
         let next = self.next_consensus.since(now.wall);
         let next = (self.dir.is_some() && !next.is_zero()).then(|| now.tick + next);
-        earlier(earlier(stalls, retries), next)
+        earlier(earlier(earlier(stalls, retries), next), self.keep.next_deadline())
     }
 
     // --- what to ask ---------------------------------------------------------------------
@@ -327,10 +337,13 @@ impl Bootstrap {
     }
 
     fn order_consensus(&mut self, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
-        if self.count(|what| matches!(what, What::Consensus(_))) >= MAX_CONSENSUS_FETCHES {
+        let under_way = self.count(|what| matches!(what, What::Consensus(_)));
+        if under_way >= MAX_CONSENSUS_FETCHES || self.keep.is_patching() {
             return Vec::new();
         }
-        self.order(What::Consensus(Box::default()), false, now, entropy).into_iter().collect()
+        let digest = self.dir.as_ref().map(|dir| dir.consensus().digests().signed_sha3);
+        let arrival = Arrival::new(digest.filter(|digest| self.keep.can_patch(digest)));
+        self.order(What::Consensus(arrival), false, now, entropy).into_iter().collect()
     }
 
     fn order_certificates(&mut self, asked: Vec<KeyIds>, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
@@ -391,7 +404,13 @@ impl Bootstrap {
 
     // --- what came of it -----------------------------------------------------------------
 
-    fn conclude(&mut self, mut fetch: Fetch, now: Now, entropy: &mut dyn Entropy) -> Result<(), directory::Error> {
+    fn conclude(
+        &mut self,
+        mut fetch: Fetch,
+        server: RsaId,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), directory::Error> {
         match fetch.answer.finish()?.answer() {
             Answer::Given => {}
             Answer::NotModified => {
@@ -400,19 +419,22 @@ impl Bootstrap {
             }
             _ => return Err(directory::Error::AnswerRefused),
         }
-        let (what, dir) = (&mut fetch.what, &mut self.dir);
+        let mut keeping = Keeping { dir: &mut self.dir, keep: &mut self.keep };
         if let Some(body) = fetch.body.take() {
-            body.finish(&mut |piece| what.take(piece, dir))?;
+            let what = &mut fetch.what;
+            body.finish(&mut |piece| what.take(piece, &mut keeping))?;
         }
         match fetch.what {
-            What::Consensus(parser) => {
-                let unchecked = parser.finish()?;
-                self.check(unchecked, now, entropy)
-            }
+            What::Consensus(arrival) => match arrival.finish(&mut self.keep)? {
+                Ok(unchecked) => self.check(unchecked, Origin::Directory(server), now, entropy),
+                Err(diff) => {
+                    self.keep.plan_patch(diff, server);
+                    Ok(())
+                }
+            },
             What::Certificates { asked, text } => self.take_certificates(&asked, &text, now, entropy),
             What::Microdescs { mut left, parser, .. } => {
-                let dir = &mut self.dir;
-                parser.finish(&mut |found| take_microdesc(dir, &mut left, found));
+                parser.finish(&mut |found| take_microdesc(&mut keeping, &mut left, found));
                 self.progress.reach(Progress::LoadingDescriptors);
                 // What it did not have it may never have.
                 if left.is_empty() { Ok(()) } else { Err(directory::Error::AnswerIncomplete) }
@@ -420,21 +442,30 @@ impl Bootstrap {
         }
     }
 
-    fn check(&mut self, unchecked: Unchecked, now: Now, entropy: &mut dyn Entropy) -> Result<(), directory::Error> {
+    fn check(
+        &mut self,
+        unchecked: Unchecked,
+        origin: Origin,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), directory::Error> {
         match unchecked.check(&self.certificates, &self.trusted, now.wall) {
             Verdict::Refused(error) => Err(error),
             Verdict::CertificatesMissing { consensus, missing } => {
-                self.waiting = Some((consensus, missing));
+                self.waiting = Some(Waiting { consensus, missing, origin, in_vain: 0 });
                 Ok(())
             }
             Verdict::Good { consensus, .. } => {
-                if !consensus.lifetime().is_reasonably_live(now.wall) {
+                // One out of a file may be too old to use, and still be what a diff begins with.
+                if origin != Origin::File && !consensus.lifetime().is_reasonably_live(now.wall) {
                     return Err(directory::Error::ConsensusOutdated);
                 }
+                let digest = consensus.digests().signed_sha3;
                 match &mut self.dir {
                     Some(dir) => dir.replace(consensus)?,
                     None => self.dir = Some(NetDir::new(consensus)),
                 }
+                self.keep.on_consensus(digest, origin);
                 self.directories.on_consensus();
                 self.plan_next(now, entropy);
                 Ok(())
@@ -461,14 +492,47 @@ impl Bootstrap {
         now: Now,
         entropy: &mut dyn Entropy,
     ) -> Result<(), directory::Error> {
+        let mut is_changed = false;
         for certificate in certs::check_all(text).flatten().filter(|it| asked.contains(&it.ids())) {
-            self.certificates.insert(certificate, &self.trusted);
+            is_changed |= self.certificates.insert(certificate, &self.trusted);
         }
-        let Some((consensus, before)) = self.waiting.take() else { return Ok(()) };
-        self.check(consensus, now, entropy)?;
+        if is_changed {
+            self.keep.save_certificates(&self.certificates);
+        }
+        let Some(before) = self.waiting.take() else { return Ok(()) };
+        if let Err(error) = self.check(before.consensus, before.origin, now, entropy) {
+            self.give_up(before.origin, now, entropy);
+            return Err(error);
+        }
+        let Some(waiting) = &mut self.waiting else { return Ok(()) };
         // A directory that gave none of them is asked for nothing more.
-        let is_stuck = self.waiting.as_ref().is_some_and(|(_, missing)| missing.len() == before.len());
+        waiting.in_vain = before.in_vain;
+        let is_stuck = waiting.missing.len() == before.missing.len();
         if is_stuck { Err(directory::Error::AnswerIncomplete) } else { Ok(()) }
+    }
+
+    /// A directory had none of the certificates that a consensus waits for.
+    fn on_certificates_in_vain(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.in_vain += 1;
+            if waiting.in_vain >= MAX_IN_VAIN {
+                // Nobody knows by whom it is signed.
+                let origin = waiting.origin;
+                self.waiting = None;
+                self.give_up(origin, now, entropy);
+            }
+        }
+    }
+
+    /// A consensus that waited for certificates is no good.
+    fn give_up(&mut self, origin: Origin, now: Now, entropy: &mut dyn Entropy) {
+        match origin {
+            Origin::File => self.keep.on_bad_file(store::CONSENSUS, directory::Error::TooFewSignatures),
+            Origin::Directory(server) => {
+                self.keep.drop_consensus();
+                self.directories.on_failure(server, now.tick, entropy);
+            }
+        }
     }
 }
 
@@ -477,18 +541,4 @@ fn goal(authority: &Authority) -> Option<Goal> {
     let ipv4 = core::net::SocketAddr::new((*authority.ipv4.ip()).into(), authority.or_port?);
     let addresses = [Some(ipv4), authority.ipv6.map(Into::into)].into_iter().flatten().collect();
     Some(Goal { ids: RelayIds { rsa: Some(authority.rsa), ed25519: None }, addresses })
-}
-
-/// Takes one that was asked for; any other costs nothing but itself.
-fn take_microdesc(
-    dir: &mut Option<NetDir>,
-    left: &mut BTreeSet<[u8; 32]>,
-    found: Result<microdesc::Microdesc<'_>, directory::Error>,
-) {
-    let Ok(microdesc) = found else { return };
-    if let Some(dir) = dir
-        && left.remove(&microdesc.digest)
-    {
-        dir.insert(&microdesc);
-    }
 }

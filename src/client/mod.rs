@@ -11,12 +11,14 @@ pub mod bootstrap;
 pub mod budget;
 pub mod circuits;
 mod errands;
+pub mod files;
 pub mod isolation;
 pub mod junction;
 pub mod links;
 pub mod ports;
 mod progress;
 pub mod setup;
+pub mod state;
 pub mod streams;
 mod upkeep;
 
@@ -37,8 +39,8 @@ use crate::base::redact::Sensitive;
 use crate::base::time::{Now, Tick, Wall, earlier};
 use crate::circuit::hop::{HopNo, StreamAt};
 use crate::circuit::{Ended, Error as CircuitError, Output as TunnelOutput};
-use crate::directory::NetDir;
 use crate::directory::params::{Param, Params};
+use crate::directory::{self, NetDir};
 use crate::link::identity::LeafDigest;
 use crate::link::padding::{Silence, Timing};
 use crate::path::guards::Guards;
@@ -75,6 +77,10 @@ pub enum Output {
         /// Whether the far end had said all that it had to say.
         is_clean: bool,
     },
+    /// Do this with a file.
+    File(files::Work),
+    /// A file cannot be used, all or in part: to be logged. What it had is fetched again.
+    BadFile(files::Name, directory::Error),
 }
 
 /// Who takes the bytes of streams.
@@ -148,7 +154,7 @@ impl Client {
     pub fn new(setup: Setup) -> Client {
         let times = BuildTimes::new(&Params::default(), setup.build_times());
         Client {
-            bootstrap: Bootstrap::new(setup.directory.clone()),
+            bootstrap: Bootstrap::new(bootstrap::Wish { keeps_files: setup.keeps_files, ..setup.directory.clone() }),
             setup,
             links: Links::default(),
             junction: Junction::new(),
@@ -170,6 +176,11 @@ impl Client {
     /// The directory, once there is one.
     pub fn dir(&self) -> Option<&NetDir> {
         self.bootstrap.dir()
+    }
+
+    /// What is known of the network.
+    pub fn bootstrap(&self) -> &Bootstrap {
+        &self.bootstrap
     }
 
     /// The circuits that are there or are coming.
@@ -341,7 +352,21 @@ impl Client {
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let own = self.outputs.pop_front();
+        let own = own.or_else(|| self.bootstrap.poll_fault().map(|(name, error)| Output::BadFile(name, error)));
+        own.or_else(|| self.bootstrap.poll_work().map(Output::File))
+    }
+
+    /// The next bytes of a file that the client wanted to read.
+    pub fn handle_file(&mut self, name: files::Name, piece: &[u8], now: Now) {
+        self.bootstrap.handle_file(name, piece, now);
+    }
+
+    /// A file was read to its end; or `found` is false, and there is none, or it cannot be read.
+    pub fn handle_file_end(&mut self, name: files::Name, found: bool, now: Now, entropy: &mut dyn Entropy) {
+        self.bootstrap.handle_file_end(name, found, now, entropy);
+        self.stir();
+        self.work(now, entropy);
     }
 
     /// When to call [`Client::handle_timeout`].

@@ -22,6 +22,9 @@ pub const PROGRAM: &str = concat!("cepa-", env!("CARGO_PKG_VERSION"));
 pub struct Setup {
     /// As the user gave it.
     pub config: Config,
+    /// Whether the shell has a place for files, and does what [`super::Output::File`] says.
+    /// Without one nothing is kept.
+    pub(super) keeps_files: bool,
     /// Whom to trust and to ask.
     pub(super) directory: bootstrap::Wish,
 }
@@ -36,8 +39,16 @@ impl Setup {
         // C tor: the alternate line names authorities too; bridges' are not ours yet.
         authorities.extend(alternate);
         let uses_default_fallbacks = lines.uses_default_fallbacks;
-        let directory = bootstrap::Wish { authorities, fallbacks, uses_default_fallbacks, max_stall: lines.max_stall };
-        Ok(Setup { config, directory })
+        let max_stall = lines.max_stall;
+        let directory =
+            bootstrap::Wish { authorities, fallbacks, uses_default_fallbacks, max_stall, keeps_files: false };
+        Ok(Setup { config, keeps_files: false, directory })
+    }
+
+    /// The same, of a client whose shell has a place for files.
+    #[must_use]
+    pub fn with_files(self) -> Setup {
+        Setup { keeps_files: true, ..self }
     }
 
     /// How many guards.

@@ -23,7 +23,8 @@ const MAX_COMMAND_LEN: usize = 160;
 /// In place of the last line: however many there are.
 const ALL_LEFT: usize = usize::MAX - 1;
 
-const VERSION: &str = "network-status-diff-version 1";
+/// What every diff begins with.
+pub const VERSION: &str = "network-status-diff-version 1";
 
 /// One command of the editor `ed`; lines are counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]

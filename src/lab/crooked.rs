@@ -27,6 +27,8 @@ const PIECE_LEN: usize = 1 << 20;
 const BOMB_HEAD: &str = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: deflate\r\n\r\n";
 /// The other network's authorities have keys that no network of the lab begins with.
 const OTHER_KEYS: usize = 6;
+/// How a diff begins.
+const DIFF: &str = "network-status-diff-version ";
 /// How many relays the other network says it has; ours.
 const OTHER_LISTED: usize = 40;
 
@@ -34,7 +36,9 @@ const OTHER_LISTED: usize = 40;
 /// kind of villain.
 pub fn wrap(honest: Box<dyn Directory>, villain: Villain) -> Box<dyn Directory> {
     match villain {
-        Villain::EndlessDirectory | Villain::TruncatedConsensus => Box::new(Mangled { honest, villain }),
+        Villain::EndlessDirectory | Villain::TruncatedConsensus | Villain::FalseDiff => {
+            Box::new(Mangled { honest, villain })
+        }
         Villain::DecompressionBomb => Box::new(Bomb { honest, bytes: OnceLock::new() }),
         Villain::ConsensusSwap => Box::new(Swap { honest, other: OnceLock::new() }),
         _ => honest,
@@ -49,6 +53,9 @@ struct Mangled {
 
 impl Directory for Mangled {
     fn answer(&self, request: &[u8], now: Now) -> Option<Answered> {
+        if self.villain == Villain::FalseDiff {
+            return self.false_diff(request, now);
+        }
         let mut answer = self.honest.answer(request, now)?;
         let body = body_of(&answer.bytes);
         if self.villain == Villain::EndlessDirectory {
@@ -60,6 +67,27 @@ impl Directory for Mangled {
         } else if is_consensus(request) {
             answer.bytes.truncate(body + (answer.bytes.len() - body) / 2);
         }
+        Some(answer)
+    }
+}
+
+impl Mangled {
+    /// A diff to a consensus that is good for a thousand years; any other answer as it is.
+    fn false_diff(&self, request: &[u8], now: Now) -> Option<Answered> {
+        let honest = self.honest.answer(request, now)?;
+        let Some(plain) = core::str::from_utf8(request).ok().filter(|_| is_consensus(request)) else {
+            return Some(honest);
+        };
+        // Nothing compressed is to be changed.
+        let lines = plain.split_inclusive('\n').filter(|line| !line.starts_with("Accept-Encoding"));
+        let plain: String = lines.map(|line| line.replace(".z HTTP", " HTTP")).collect();
+        let mut answer = self.honest.answer(plain.as_bytes(), now)?;
+        let body = body_of(&answer.bytes);
+        let diff = answer.bytes.get(body..).and_then(|diff| core::str::from_utf8(diff).ok());
+        let Some(diff) = diff.filter(|diff| diff.starts_with(DIFF)) else { return Some(honest) };
+        let diff = diff.replace("\nvalid-until 2", "\nvalid-until 3");
+        answer.bytes.truncate(body);
+        answer.bytes.extend(diff.as_bytes());
         Some(answer)
     }
 }

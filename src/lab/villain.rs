@@ -77,10 +77,11 @@ pub enum Villain {
     DecompressionBomb,
     TruncatedConsensus,
     ConsensusSwap,
+    FalseDiff,
 }
 
 /// Every villain: the name it is asked for by, and what it does.
-const ALL: [(Villain, &str, &str); 45] = [
+const ALL: [(Villain, &str, &str); 46] = [
     (Villain::WrongIdentity, "wrong-identity", "proves another identity than its own"),
     (Villain::ExpiredCertificates, "expired-certificates", "shows certificates whose time is over"),
     (Villain::CertsAfterChallenge, "certs-after-challenge", "sends CERTS behind AUTH_CHALLENGE"),
@@ -126,6 +127,7 @@ const ALL: [(Villain, &str, &str); 45] = [
     (Villain::DecompressionBomb, "decompression-bomb", "answers directory requests with zeros that inflate to 2 GiB"),
     (Villain::TruncatedConsensus, "truncated-consensus", "serves the first half of the consensus"),
     (Villain::ConsensusSwap, "consensus-swap", "serves the consensus of another network, rightly signed"),
+    (Villain::FalseDiff, "false-diff", "serves diffs that make another consensus than they say"),
 ];
 
 /// A message a relay says: what, on which stream, with which body.
@@ -149,6 +151,7 @@ impl Villain {
                 | Villain::DecompressionBomb
                 | Villain::TruncatedConsensus
                 | Villain::ConsensusSwap
+                | Villain::FalseDiff
         )
     }
 

@@ -13,6 +13,7 @@
 mod cost;
 mod cpu;
 mod directory;
+mod kept;
 mod lab;
 mod probe;
 mod program;
@@ -53,6 +54,8 @@ const TESTS: &[Test] = &[
         program::a_program_that_ends_its_half_ends_both_once_all_is_sent,
     ),
     ("programs_that_ask_for_nothing_shut_nobody_out", program::programs_that_ask_for_nothing_shut_nobody_out),
+    ("tor_starts_from_what_our_client_kept", kept::tor_starts_from_what_our_client_kept),
+    ("our_client_starts_from_what_tor_kept", kept::our_client_starts_from_what_tor_kept),
     (ARTI, lab::arti_bootstraps_and_fetches_through_the_lab),
     (COST, cost::the_labs_relays_cost_less_than_tors),
     ("tor_bootstraps_among_eight_thousand_relays", lab::tor_bootstraps_among_eight_thousand_relays),

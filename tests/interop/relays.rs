@@ -1,7 +1,7 @@
 //! A network of Debian's `tor`: authorities that vote, relays and exits, on the loopback address.
 //!
-//! All keys are made anew, all processes end with their owner. It takes some twenty seconds
-//! until the first consensus lists everybody. Never started outside the empty namespace that
+//! All keys are made anew, all processes end with their owner. It takes some ten seconds
+//! until a consensus lists everybody. Never started outside the empty namespace that
 //! `main` has checked.
 
 use std::fmt::Write as _;
@@ -18,7 +18,12 @@ const AUTHORITIES: usize = 3;
 const RELAYS: usize = 5;
 const EXITS: usize = 3;
 /// How long until everybody is in a consensus.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a relay may go without the consensus that the authorities have. One that asked for
+/// it too early asks again after longer and longer times, but when it starts anew.
+const RELAY_PATIENCE: Duration = Duration::from_secs(5);
+/// Where a relay keeps it.
+const CONSENSUS: &str = "cached-microdesc-consensus";
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// A running network.
@@ -54,25 +59,39 @@ impl TorNetwork {
         let drafts: Vec<_> = kinds.enumerate().map(|(number, kind)| Draft::new(folder.path(), number, kind)).collect();
         let directory_lines: String = drafts.iter().filter_map(Draft::directory_line).collect();
         let processes = drafts.iter().map(|draft| start_quietly(&draft.write_torrc(&directory_lines))).collect();
-        let network = TorNetwork { processes, directory_lines, _folder: folder };
+        let mut network = TorNetwork { processes, directory_lines, _folder: folder };
         network.wait(&drafts);
         network
     }
 
     /// Waits until each relay knows all others: an exit refuses streams of relays that it does
     /// not know.
-    fn wait(&self, drafts: &[Draft]) {
+    fn wait(&mut self, drafts: &[Draft]) {
         let end = Instant::now() + PATIENCE;
+        let mut began = vec![Instant::now(); drafts.len()];
+        // Authorities are the first, and need nobody to learn from.
         for draft in drafts {
-            loop {
-                let text = fs::read_to_string(draft.data.join("cached-microdesc-consensus")).unwrap_or_default();
-                let flags = text.lines().filter(|line| line.starts_with("s ") && line.contains(" Running"));
-                if flags.count() == drafts.len() {
-                    break;
+            while !draft.knows(drafts.len()) {
+                let file = |name| fs::read_to_string(draft.data.join(name)).unwrap_or_default();
+                let (text, log) = (file(CONSENSUS), file("notice.log"));
+                assert!(Instant::now() < end, "{} does not know all others:\n{text}\n{log}", draft.nickname);
+                if draft.kind != Kind::Authority {
+                    self.hurry(drafts, &mut began);
                 }
-                let notices = || fs::read_to_string(draft.data.join("notice.log")).unwrap_or_default();
-                assert!(Instant::now() < end, "no consensus lists all {} relays:\n{text}\n{}", drafts.len(), notices());
                 thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// Starts those anew that have asked too early.
+    fn hurry(&mut self, drafts: &[Draft], began: &mut [Instant]) {
+        for ((draft, process), began) in drafts.iter().zip(&mut self.processes).zip(began) {
+            if !draft.knows(drafts.len()) && began.elapsed() > RELAY_PATIENCE {
+                process.stop();
+                // Or it would be content with an old one.
+                let _ = fs::remove_file(draft.data.join(CONSENSUS));
+                *process = start_quietly(&draft.data.join("torrc"));
+                *began = Instant::now();
             }
         }
     }
@@ -147,6 +166,12 @@ impl Draft {
         words.collect()
     }
 
+    /// Whether its consensus lists so many relays as running.
+    fn knows(&self, count: usize) -> bool {
+        let text = fs::read_to_string(self.data.join(CONSENSUS)).unwrap_or_default();
+        text.lines().filter(|line| line.starts_with("s ") && line.contains(" Running")).count() == count
+    }
+
     fn write_torrc(&self, directory_lines: &str) -> PathBuf {
         let (data, nickname, or_port) = (self.data.display(), &self.nickname, self.or_port);
         let mut torrc = format!(
@@ -158,9 +183,9 @@ impl Draft {
         torrc.push_str(match self.kind {
             Kind::Authority => {
                 "AuthoritativeDirectory 1\nV3AuthoritativeDirectory 1\nExitPolicy reject *:*\n\
-                 TestingV3AuthInitialVotingInterval 20\nTestingV3AuthInitialVoteDelay 4\n\
-                 TestingV3AuthInitialDistDelay 4\nV3AuthVotingInterval 300\nV3AuthVoteDelay 4\nV3AuthDistDelay 4\n\
-                 V3AuthNIntervalsValid 2\nTestingDirAuthVoteGuard *\nTestingMinExitFlagThreshold 0\n\
+                 TestingV3AuthInitialVotingInterval 10\nTestingV3AuthInitialVoteDelay 2\n\
+                 TestingV3AuthInitialDistDelay 2\nV3AuthVotingInterval 10\nV3AuthVoteDelay 2\nV3AuthDistDelay 2\n\
+                 V3AuthNIntervalsValid 200\nTestingDirAuthVoteGuard *\nTestingMinExitFlagThreshold 0\n\
                  AuthDirMaxServersPerAddr 0\nMinUptimeHidServDirectoryV2 0\nAuthDirTestReachability 0\n"
             }
             Kind::Relay => "ExitPolicy reject *:*\n",

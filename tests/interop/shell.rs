@@ -4,11 +4,14 @@
 //! this. It runs inside the empty namespace that `main` has checked.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cepa::internal::client::files::{Name, PIECE_LEN, Work};
 use cepa::internal::client::isolation::{Facts, Fields, Group};
 use cepa::internal::client::junction::LinkNo;
 use cepa::internal::client::{Client, Output, Progress, Reader, RequestNo, Setup, What, Wish};
@@ -35,14 +38,18 @@ struct Connection {
     is_over: bool,
 }
 
-struct Shell {
-    client: Client,
+pub struct Shell {
+    pub client: Client,
     clock: SystemClock,
     connections: BTreeMap<LinkNo, Connection>,
-    progress: Vec<Progress>,
     /// What else it said.
     told: Vec<Output>,
     read: Vec<u8>,
+    pub progress: Vec<Progress>,
+    /// Where files are kept, if they are.
+    folder: Option<PathBuf>,
+    /// Files that were begun.
+    begun: BTreeMap<Name, Vec<u8>>,
 }
 
 /// Keeps what streams bring.
@@ -57,17 +64,27 @@ impl Reader for Keep<'_> {
 
 impl Shell {
     /// One that trusts the authorities of these lines of a torrc.
-    fn start(lines: &str) -> Shell {
+    pub fn start(lines: &str, folder: Option<&Path>) -> Shell {
         let mut settings = Settings::new();
         settings.add_text("torrc", &format!("TestingTorNetwork 1\n{lines}")).unwrap();
         let setup = Setup::of(Config::of(&settings).unwrap().0).unwrap();
+        let setup = if folder.is_some() { setup.with_files() } else { setup };
         let clock = SystemClock::start();
         let mut client = Client::new(setup);
         client.start(clock.now(), &mut SystemEntropy);
-        Shell { client, clock, connections: BTreeMap::new(), progress: Vec::new(), told: Vec::new(), read: Vec::new() }
+        Shell {
+            client,
+            clock,
+            connections: BTreeMap::new(),
+            progress: Vec::new(),
+            told: Vec::new(),
+            read: Vec::new(),
+            folder: folder.map(Path::to_owned),
+            begun: BTreeMap::new(),
+        }
     }
 
-    fn run_until(&mut self, mut done: impl FnMut(&Shell) -> bool) {
+    pub fn run_until(&mut self, mut done: impl FnMut(&Shell) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !done(self) {
             assert!(Instant::now() < end, "in vain, after {:?} {:?}", self.progress, self.told);
@@ -80,6 +97,8 @@ impl Shell {
             links.into_iter().for_each(|link| self.carry(link));
             thread::sleep(PAUSE);
         }
+        // What it came to is still to be done.
+        self.obey();
     }
 
     fn obey(&mut self) {
@@ -87,6 +106,8 @@ impl Shell {
             match output {
                 Output::HangUp(link) => drop(self.connections.remove(&link)),
                 Output::Progress(progress) => self.progress.push(progress),
+                Output::File(work) => self.work(work),
+                Output::BadFile(name, error) => panic!("{name}: {error:?}"),
                 Output::Dial { link, to } => {
                     assert!(to.ip().is_loopback(), "it dials somebody else");
                     match Connection::open(to) {
@@ -96,6 +117,28 @@ impl Shell {
                 }
                 output => self.told.push(output),
             }
+        }
+    }
+
+    fn work(&mut self, work: Work) {
+        let folder = self.folder.clone().unwrap();
+        let write = |name: Name, bytes: &[u8], begins: bool| {
+            let mut options = fs::OpenOptions::new();
+            options.create(true).append(!begins).write(true).truncate(begins);
+            options.open(folder.join(name)).unwrap().write_all(bytes).unwrap();
+        };
+        match work {
+            Work::Read(name) => {
+                let (file, now) = (fs::read(folder.join(name)), self.clock.now());
+                let pieces = file.iter().flat_map(|file| file.chunks(PIECE_LEN));
+                pieces.for_each(|piece| self.client.handle_file(name, piece, now));
+                self.client.handle_file_end(name, file.is_ok(), now, &mut SystemEntropy);
+            }
+            Work::Begin(name) => drop(self.begun.insert(name, Vec::new())),
+            Work::Piece(name, bytes) => self.begun.get_mut(name).unwrap().extend(bytes),
+            Work::Commit(name) => write(name, &self.begun.remove(name).unwrap(), true),
+            Work::Abort(name) => drop(self.begun.remove(name)),
+            Work::Append(name, bytes) => write(name, &bytes, false),
         }
     }
 
@@ -167,7 +210,7 @@ impl Connection {
 pub fn our_client_learns_a_network_of_tor_and_fetches_through_it() {
     let network = TorNetwork::start();
     let begun = Instant::now();
-    let mut shell = Shell::start(network.directory_lines());
+    let mut shell = Shell::start(network.directory_lines(), None);
     shell.run_until(|shell| shell.progress.last() >= Some(&Progress::EnoughDirectory));
     let took = begun.elapsed();
     shell.run_until(|shell| shell.client.dir().is_some_and(|dir| dir.missing_count() == 0));

@@ -65,6 +65,12 @@ impl Running {
     pub fn id(&self) -> u32 {
         self.0.id()
     }
+
+    /// Ends it at once.
+    pub fn stop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// What a process has used of the processors, as user and as system.
@@ -78,8 +84,7 @@ pub fn processor_time(process: u32) -> Duration {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.stop();
     }
 }
 
@@ -126,7 +131,7 @@ pub fn arti() -> Option<PathBuf> {
 pub struct Client {
     process: Running,
     said: mpsc::Receiver<String>,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Client {
@@ -183,7 +188,16 @@ impl Client {
         let (tell, said) = mpsc::channel();
         // Read to the end, or it would block.
         thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));
-        Client { process, said, _folder: folder }
+        Client { process, said, folder }
+    }
+
+    /// Ends it, so that it saves what it knows; its folder stays.
+    pub fn stop(self) -> Folder {
+        let Client { mut process, folder, .. } = self;
+        let told = Command::new("kill").args(["-TERM", &process.id().to_string()]).status();
+        assert!(told.is_ok_and(|status| status.success()));
+        process.0.wait().unwrap();
+        folder
     }
 
     /// Waits until it has said one of `lines`; gives all that it said until then.

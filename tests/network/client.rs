@@ -1,17 +1,19 @@
 //! Drives a whole client through the virtual network, as its shell would.
 //!
-//! It dials what the client wants dialled, carries bytes both ways, and keeps what it says.
-//! Decides nothing.
+//! It dials what the client wants dialled, carries bytes both ways, has a disk of its own, and
+//! keeps what it says. Decides nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cepa::internal::base::time::{Now, Tick, earlier};
+use cepa::internal::client::files::Name;
 use cepa::internal::client::isolation::{Facts, Fields, Group};
 use cepa::internal::client::junction::LinkNo;
 use cepa::internal::client::{Client, Failure, Found, Output, Progress, Reader, RequestNo, Setup, What, Wish};
 use cepa::internal::config::port::Isolation;
 use cepa::internal::config::{Config, Settings};
+use cepa::internal::directory::Error;
 use cepa::internal::link::frame;
 use cepa::internal::path::rules::Family;
 use cepa::internal::wire::relay_msg::BeginFlags;
@@ -20,6 +22,8 @@ use cepa::lab::cache::Cache;
 use cepa::lab::network::{Arrival, BEGINNING, NearId, Network, RelayNo, Role};
 use cepa::lab::seed::SeededEntropy;
 use std::sync::Arc;
+
+use super::disk::{Disk, Read};
 
 /// A client and its connections.
 pub struct Shell {
@@ -33,6 +37,9 @@ pub struct Shell {
     ahead: i64,
     /// What became of requests.
     pub requests: BTreeMap<RequestNo, Told>,
+    pub disk: Disk,
+    /// What was wrong with files.
+    pub bad_files: Vec<(Name, Error)>,
 }
 
 /// What a program was told, and has read.
@@ -94,7 +101,7 @@ pub fn setup_with(cache: &Cache, more: &str) -> Setup {
     let text = format!("TestingTorNetwork 1\n{}\n{more}\n", lines.collect::<Vec<_>>().join("\n"));
     let mut settings = Settings::new();
     settings.add_text("torrc", &text).unwrap();
-    Setup::of(Config::of(&settings).unwrap().0).unwrap()
+    Setup::of(Config::of(&settings).unwrap().0).unwrap().with_files()
 }
 
 /// A stream to a server of the lab, as a program asks for it whose name is `user`.
@@ -123,7 +130,13 @@ pub fn asked(what: What, host: &str, user: &str) -> Wish {
 }
 
 impl Shell {
+    /// With an empty disk.
     pub fn start(network: &mut Network, setup: Setup) -> Shell {
+        Shell::start_with(network, setup, Disk::default())
+    }
+
+    /// With what an earlier one left.
+    pub fn start_with(network: &mut Network, setup: Setup, disk: Disk) -> Shell {
         let entropy = SeededEntropy::new(network.seed(), "client");
         let mut shell = Shell {
             client: Client::new(setup),
@@ -133,6 +146,8 @@ impl Shell {
             dialled: Vec::new(),
             ahead: 0,
             requests: BTreeMap::new(),
+            disk,
+            bad_files: Vec::new(),
         };
         let now = network.now();
         shell.client.start(now, &mut shell.entropy);
@@ -143,25 +158,16 @@ impl Shell {
     /// Does all that can be done now.
     pub fn turn(&mut self, network: &mut Network) {
         self.hear(network);
-        while let Some(output) = self.client.poll_output() {
-            match output {
-                Output::Dial { link, to } => {
-                    self.dialled.push(to);
-                    let near = network.connect(to);
-                    self.connections.insert(link, Connection { near, is_up: false, to });
-                    self.greet(link, network);
-                }
-                Output::HangUp(link) => {
-                    if let Some(connection) = self.connections.remove(&link) {
-                        network.hang_up(connection.near);
+        loop {
+            match self.client.poll_output() {
+                Some(output) => self.obey(output, network),
+                None => match self.disk.read() {
+                    Some(Read::Piece(name, bytes)) => self.client.handle_file(name, &bytes, self.now(network)),
+                    Some(Read::End(name, found)) => {
+                        self.client.handle_file_end(name, found, self.now(network), &mut self.entropy);
                     }
-                }
-                Output::Progress(progress) => self.progress.push(progress),
-                Output::Connected(no) => self.told(no).is_open = true,
-                Output::Found(no, found) => self.told(no).found = Some(found),
-                Output::Failed(no, failure) => self.told(no).failure = Some(failure),
-                Output::Ended { request, is_clean } => self.told(request).end = Some(is_clean),
-                Output::Writable(_) => {}
+                    None => break,
+                },
             }
         }
         let (now, ready) = (self.now(network), self.client.ready().collect::<Vec<_>>());
@@ -171,6 +177,30 @@ impl Shell {
                     network.send(connection.near, bytes);
                 }
             }
+        }
+    }
+
+    fn obey(&mut self, output: Output, network: &mut Network) {
+        match output {
+            Output::Dial { link, to } => {
+                self.dialled.push(to);
+                let near = network.connect(to);
+                self.connections.insert(link, Connection { near, is_up: false, to });
+                self.greet(link, network);
+            }
+            Output::HangUp(link) => {
+                if let Some(connection) = self.connections.remove(&link) {
+                    network.hang_up(connection.near);
+                }
+            }
+            Output::Progress(progress) => self.progress.push(progress),
+            Output::Connected(no) => self.told(no).is_open = true,
+            Output::Found(no, found) => self.told(no).found = Some(found),
+            Output::Failed(no, failure) => self.told(no).failure = Some(failure),
+            Output::Ended { request, is_clean } => self.told(request).end = Some(is_clean),
+            Output::Writable(_) => {}
+            Output::File(work) => self.disk.obey(work),
+            Output::BadFile(name, error) => self.bad_files.push((name, error)),
         }
     }
 

@@ -80,7 +80,8 @@ fn expected(villain: Villain) -> (usize, Falls) {
         | V::EndlessDirectory
         | V::DecompressionBomb
         | V::TruncatedConsensus
-        | V::ConsensusSwap => (0, Falls::Elsewhere),
+        | V::ConsensusSwap
+        | V::FalseDiff => (0, Falls::Elsewhere),
     }
 }
 

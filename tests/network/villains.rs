@@ -4,15 +4,18 @@
 use std::time::Duration;
 
 use cepa::internal::base::codec::Writer;
+use cepa::internal::base::text;
 use cepa::internal::crypto::Error as CryptoError;
 use cepa::internal::crypto::cert::Error as CertError;
 use cepa::internal::crypto::ntor;
+use cepa::internal::directory;
+use cepa::internal::directory::diff::{Diff, Patch};
 use cepa::internal::link::Error;
 use cepa::internal::wire::cell::Command as CellCommand;
 use cepa::internal::wire::cell_msg::{Created2, DestroyReason, HandshakeType};
 use cepa::internal::wire::relay::{Command, StreamId};
 use cepa::internal::wire::relay_msg::{Connected, End, Resolve};
-use cepa::lab::authority::Spec;
+use cepa::lab::authority::{Spec, diff};
 use cepa::lab::cache::CONSENSUS;
 use cepa::lab::network::{BEGINNING, Network, RelayNo, Role};
 use cepa::lab::seed::SeededEntropy;
@@ -58,7 +61,7 @@ fn show(villain: Villain, seed: u64) {
             // It was never silent for long.
             assert!(network.carried() > 30 * 4, "{}", network.carried());
         }
-        V::EndlessDirectory | V::DecompressionBomb | V::TruncatedConsensus | V::ConsensusSwap => {
+        V::EndlessDirectory | V::DecompressionBomb | V::TruncatedConsensus | V::ConsensusSwap | V::FalseDiff => {
             show_directory(villain, seed);
         }
         V::EarlyDestroy => {
@@ -205,7 +208,12 @@ fn show_directory(villain: Villain, seed: u64) {
     if villain == Villain::EndlessDirectory {
         return never_ends(&mut near, honest.len());
     }
-    let (head, body) = near.get(CONSENSUS);
+    let before = cache.authorities().consensus(round - 1).unwrap();
+    let path = match villain {
+        Villain::FalseDiff => format!("{CONSENSUS}/diff/{}", text::hex(&diff::digest(&before))),
+        _ => CONSENSUS.to_owned(),
+    };
+    let (head, body) = near.get(&path);
     assert!(head.starts_with("HTTP/1.0 200 OK\r\n"), "{head}");
     let trusted: Vec<_> = cache.authorities().certificates().map(|(trusted, _)| trusted.torrc_line()).collect();
     let text = String::from_utf8_lossy(&body);
@@ -221,6 +229,13 @@ fn show_directory(villain: Villain, seed: u64) {
             let signers = text.lines().filter_map(|line| line.strip_prefix("directory-signature sha256 "));
             let mut signers = signers.map(|line| line.split(' ').next().unwrap());
             signers.clone().count() == 3 && signers.all(|id| trusted.iter().all(|line| !line.contains(id)))
+        }
+        Villain::FalseDiff => {
+            let (mut patch, mut new) = (Patch::new(Diff::parse(body).unwrap()), Vec::new());
+            let mut out = |bytes: &[u8]| new.extend_from_slice(bytes);
+            patch.push(before.as_bytes(), &mut out);
+            let result = patch.finish(&mut out);
+            result == Err(directory::Error::DiffToOther) && new.len() == honest.len()
         }
         other => panic!("{other:?} is not shown"),
     };
