@@ -11,7 +11,7 @@ use cepa::internal::base::random::Entropy;
 use cepa::internal::base::time::{Now, Tick, Wall};
 use cepa::internal::base::{Ed25519Id, RelayIds, RsaId};
 use cepa::internal::client::files::{PIECE_LEN, Work};
-use cepa::internal::client::{Client, Output, Setup};
+use cepa::internal::client::{Client, Setup};
 use cepa::internal::config::{Config, Settings};
 use cepa::internal::crypto::x25519;
 use cepa::internal::directory::authorities::Authority;
@@ -333,11 +333,8 @@ fn how_long_a_network_of_the_public_size_takes() {
 fn started(files: &[(&str, &[u8])], setup: &Setup, now: Now) -> Client {
     let (mut client, mut entropy) = (Client::new(setup.clone()), Drawn(1));
     client.start(now, &mut entropy);
-    while let Some(output) = client.poll_output() {
-        let Output::File(Work::Read(name)) = output else {
-            assert!(matches!(output, Output::Progress(_) | Output::Dial { .. }), "{output:?}");
-            continue;
-        };
+    while let Some(work) = client.poll_work() {
+        let Work::Read(name) = work else { panic!("{work:?}") };
         let file = files.iter().find(|(known, _)| *known == name).map(|(_, file)| *file);
         file.iter().flat_map(|file| file.chunks(PIECE_LEN)).for_each(|piece| client.handle_file(name, piece, now));
         client.handle_file_end(name, file.is_some(), now, &mut entropy);

@@ -12,9 +12,11 @@ use std::io;
 use std::rc::Rc;
 
 use tokio::sync::Notify;
+use tokio::sync::mpsc::Receiver;
 use tokio::task::spawn_local;
 
 use super::conn::{self, Bell, Dialler};
+use super::files::{Done, Files};
 use super::logging::{Logger, Rarely};
 use super::program::{self, Mailbox, News};
 use super::runtime::{SystemClock, SystemEntropy};
@@ -45,6 +47,9 @@ pub struct Driver {
     scratch: RefCell<Vec<u8>>,
     /// Something happened that may have moved the next deadline.
     stirred: Notify,
+    files: Files,
+    /// Nothing is left to be done with files.
+    rested: Notify,
 }
 
 /// What is warned of once in a while.
@@ -55,13 +60,15 @@ pub struct Rare {
     pub deaf: Rarely,
     /// Names are looked up elsewhere.
     pub unsafe_socks: Rarely,
+    /// A file cannot be written.
+    pub unwritten: Rarely,
 }
 
 impl Default for Rare {
     /// C tor: `WARN_TOO_MANY_CONNS_INTERVAL`, and `SOCKS_WARN_INTERVAL`.
     fn default() -> Self {
-        let (minute, moment) = (Duration::from_secs(60), Duration::from_secs(5));
-        Rare { full: Rarely::new(minute), deaf: Rarely::new(minute), unsafe_socks: Rarely::new(moment) }
+        let rarely = |seconds| Rarely::new(Duration::from_secs(seconds));
+        Rare { full: rarely(60), deaf: rarely(60), unsafe_socks: rarely(5), unwritten: rarely(60) }
     }
 }
 
@@ -84,7 +91,7 @@ impl Reader for Delivery<'_> {
 
 impl Driver {
     /// A driver of a client of that configuration.
-    pub fn new(setup: Setup, dialler: Dialler, clock: SystemClock, log: Rc<Logger>) -> Rc<Driver> {
+    pub fn new(setup: Setup, dialler: Dialler, files: Files, clock: SystemClock, log: Rc<Logger>) -> Rc<Driver> {
         Rc::new(Driver {
             requests: setup.config.requests.clone(),
             client: RefCell::new(Client::new(setup)),
@@ -96,6 +103,8 @@ impl Driver {
             programs: RefCell::default(),
             scratch: RefCell::new(vec![0; program::READ_LEN]),
             stirred: Notify::new(),
+            files,
+            rested: Notify::new(),
         })
     }
 
@@ -151,6 +160,11 @@ impl Driver {
                 None => break,
             }
         }
+        while self.files.has_room()
+            && let Some(work) = self.client.borrow_mut().poll_work()
+        {
+            self.files.order(work);
+        }
         let links = self.links.borrow();
         for bell in self.client.borrow().ready().filter_map(|link| links.get(&link)) {
             bell.ring();
@@ -167,8 +181,12 @@ impl Driver {
                 }
             }
             Output::Progress(progress) => self.log.progress(progress),
-            // It was told that there is no place for files.
-            Output::File(_) | Output::BadFile(..) => {}
+            Output::BadFile(name, error) => {
+                self.log.warn(format_args!("Something in {name} cannot be used ({error:?}), and is fetched again."));
+            }
+            Output::BadState(line, fault) => {
+                self.log.warn(format_args!("state:{line}: {fault}. The line is left out."));
+            }
             Output::Connected(request) => self.tell(request, News::Connected),
             Output::Found(request, found) => self.tell(request, News::Found(found)),
             Output::Failed(request, failure) => self.tell(request, News::Failed(failure)),
@@ -237,6 +255,42 @@ impl Driver {
     /// What is to be written to a link next.
     pub fn take_transmit(self: &Rc<Self>, link: LinkNo) -> Option<Vec<u8>> {
         self.with(|client, now| client.take_transmit(link, now, &mut SystemEntropy))
+    }
+
+    // --- files ---------------------------------------------------------------------------
+
+    /// Tells the client what came of its files, for ever.
+    pub async fn hear_files(self: Rc<Self>, mut done: Receiver<Done>) {
+        while let Some(done) = done.recv().await {
+            self.files.on_done(&done);
+            self.with(|client, now| match &done {
+                Done::Piece(name, piece) => client.handle_file(name, piece, now),
+                Done::Read(name, result) => {
+                    let found = result.as_ref().is_ok_and(|found| *found);
+                    client.handle_file_end(name, found, now, &mut SystemEntropy);
+                }
+                Done::Written(_, Ok(())) => {}
+                Done::Written(name, Err(_)) => client.handle_unwritten(name, now),
+            });
+            match done {
+                Done::Read(name, Err(error)) => self.log.warn(format_args!("{name} cannot be read: {error}")),
+                Done::Written(name, Err(error)) => {
+                    self.log.warn_rarely(&self.rare.unwritten, format_args!("{name} cannot be written: {error}"));
+                }
+                _ => {}
+            }
+            if self.files.is_idle() {
+                self.rested.notify_one();
+            }
+        }
+    }
+
+    /// Has written what the next run should know.
+    pub async fn save(self: &Rc<Self>) {
+        self.with(|client, now| client.save(now));
+        while !self.files.is_idle() {
+            self.rested.notified().await;
+        }
     }
 
     // --- programs ------------------------------------------------------------------------

@@ -9,6 +9,7 @@ pub mod command;
 pub mod conn;
 pub mod disk;
 pub mod driver;
+pub mod files;
 pub mod listener;
 pub mod logging;
 pub mod paths;
@@ -30,6 +31,7 @@ use self::command::{Command, Misuse, Quiet, Start, Wanted};
 use self::conn::Dialler;
 use self::disk::{Directory, Fault, Lock};
 use self::driver::Driver;
+use self::files::{Files, Places};
 use self::listener::Listener;
 use self::logging::{Logger, Unopened};
 use self::program::{Entry, Seats};
@@ -43,6 +45,9 @@ use crate::crypto::tls::Provider;
 
 /// How long nobody is let in after it has failed, which is when descriptors run out; ours.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a disk may take to write what the next run should know; ours.
+const SAVE_LIMIT: Duration = Duration::from_secs(5);
 
 const USAGE: &str = "\
 usage: cepa [-f TORRC] [--OPTION VALUE]...
@@ -154,11 +159,13 @@ fn run(start: &Start) -> Result<(), Error> {
 fn live(wanted: &Wanted, setup: Setup, clock: SystemClock, log: &Rc<Logger>) -> Result<(), Error> {
     greet(wanted, log);
     let config = &wanted.config;
-    let _lock = directories(config, log)?;
+    let (places, _lock) = directories(config, log)?;
+    // Its thread outlives the loop, and does what it was told last.
+    let (files, done) = Files::start(places)?;
     let (runtime, local) = (runtime::executor()?, LocalSet::new());
     local.block_on(&runtime, async {
         let mut signals = Signals::listen()?;
-        let driver = Driver::new(setup, Dialler::new(Provider::best()), clock, Rc::clone(log));
+        let driver = Driver::new(setup.with_files(), Dialler::new(Provider::best()), files, clock, Rc::clone(log));
         // C tor: then nothing is listened to but what controls it.
         match config.is_network_disabled {
             true => log.notice(format_args!("DisableNetwork is set: nothing is listened to, and nobody is asked.")),
@@ -168,10 +175,14 @@ fn live(wanted: &Wanted, setup: Setup, clock: SystemClock, log: &Rc<Logger>) -> 
                     let policy = config.requests.policy.clone();
                     drop(spawn_local(welcome(Rc::clone(&driver), listener, entry, policy, Rc::clone(&seats))));
                 }
-                drop(spawn_local(Rc::clone(&driver).run()));
             }
         }
+        drop(spawn_local(Rc::clone(&driver).hear_files(done)));
+        drop(spawn_local(Rc::clone(&driver).run()));
         wait(&mut signals, log).await;
+        if tokio::time::timeout(SAVE_LIMIT, driver.save()).await.is_err() {
+            log.warn(format_args!("The disk is too slow to have everything written."));
+        }
         Ok(())
     })
 }
@@ -203,7 +214,7 @@ fn greet(wanted: &Wanted, log: &Logger) {
 }
 
 /// Makes sure of the directories, and locks the one that no two programs may share.
-fn directories(config: &Config, log: &Logger) -> Result<Lock, Error> {
+fn directories(config: &Config, log: &Logger) -> Result<(Places, Lock), Error> {
     let open = |option, path: PathBuf| match Directory::open(&path, !config.avoids_disk_writes) {
         Ok((directory, was_open)) => {
             if was_open {
@@ -214,10 +225,12 @@ fn directories(config: &Config, log: &Logger) -> Result<Lock, Error> {
         Err(fault) => Err(Error::Directory(option, path, fault)),
     };
     let data = open("DataDirectory", paths::data_directory(config.data_directory.as_deref()))?;
-    if let Some(cache) = &config.cache_directory {
-        open("CacheDirectory", paths::expand(cache))?;
-    }
-    data.lock().map_err(|fault| Error::Directory("DataDirectory", data.path().to_owned(), fault))
+    let cache = match &config.cache_directory {
+        Some(cache) => open("CacheDirectory", paths::expand(cache))?,
+        None => data.clone(),
+    };
+    let lock = data.lock().map_err(|fault| Error::Directory("DataDirectory", data.path().to_owned(), fault))?;
+    Ok((Places { data, cache }, lock))
 }
 
 /// Opens all ports, or none.

@@ -321,9 +321,12 @@ impl Bootstrap {
         self.fetches.iter().filter(|(_, fetch)| fetch.by <= now).map(|(no, _)| *no).collect()
     }
 
-    /// When to look again.
-    pub fn next_deadline(&self, now: Now) -> Option<Tick> {
+    /// When to look again; one that sleeps asks for nothing new.
+    pub fn next_deadline(&self, is_awake: bool, now: Now) -> Option<Tick> {
         let stalls = self.fetches.values().map(|fetch| fetch.by).min();
+        if !is_awake {
+            return stalls;
+        }
         let retries = self.directories.next_deadline(now.tick);
         let next = self.next_consensus.since(now.wall);
         let next = (self.dir.is_some() && !next.is_zero()).then(|| now.tick + next);

@@ -32,6 +32,9 @@ pub enum Work {
     Piece(Name, Vec<u8>),
     /// The one that was begun is whole: put it in the old one's place, as one step.
     Commit(Name),
+    /// The one that was begun is whole, and has all that the second has: put it in the old one's
+    /// place, and when that is done, remove the second.
+    Absorb(Name, Name),
     /// The one that was begun is no good: forget it. The old one stays.
     Abort(Name),
     /// Add to its end; make it if there is none.
@@ -102,6 +105,15 @@ impl Desk {
         let is_whole = self.open.remove(name);
         if is_whole {
             self.push(Work::Commit(name));
+        }
+        is_whole
+    }
+
+    /// A file that was begun is whole, and has what a journal has. False if it was given up before.
+    pub fn absorb(&mut self, name: Name, journal: Name) -> bool {
+        let is_whole = self.open.remove(name);
+        if is_whole {
+            self.push(Work::Absorb(name, journal));
         }
         is_whole
     }

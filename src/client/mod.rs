@@ -14,6 +14,7 @@ mod errands;
 pub mod files;
 pub mod isolation;
 pub mod junction;
+mod kept;
 pub mod links;
 pub mod ports;
 mod progress;
@@ -23,12 +24,14 @@ pub mod streams;
 mod upkeep;
 
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use self::bootstrap::Bootstrap;
 use self::circuits::{End, Pool, World};
 use self::errands::Errand;
 use self::junction::{Junction, LinkNo, Reader as TunnelReader, Report, TunnelNo};
+use self::kept::Kept;
 use self::links::{Goal, Links, Step};
 pub use self::progress::Progress;
 pub use self::setup::Setup;
@@ -44,6 +47,7 @@ use crate::directory::{self, NetDir};
 use crate::link::identity::LeafDigest;
 use crate::link::padding::{Silence, Timing};
 use crate::path::guards::Guards;
+use crate::path::guards::sample::DEFAULT;
 use crate::path::timeout::BuildTimes;
 use crate::wire::relay_msg::EndReason;
 
@@ -77,10 +81,10 @@ pub enum Output {
         /// Whether the far end had said all that it had to say.
         is_clean: bool,
     },
-    /// Do this with a file.
-    File(files::Work),
     /// A file cannot be used, all or in part: to be logged. What it had is fetched again.
     BadFile(files::Name, directory::Error),
+    /// Line so many of the file `state` cannot be used; the others can.
+    BadState(u32, state::Fault),
 }
 
 /// Who takes the bytes of streams.
@@ -115,8 +119,10 @@ pub struct Client {
     is_stirred: bool,
     /// When to look at them anyway.
     next_look: Option<Tick>,
-    /// When somebody last wanted something.
+    /// When somebody last wanted something, or the start; and for how long nobody had before.
     last_wish: Tick,
+    idle_before: Duration,
+    kept: Kept,
     /// What was last told of how far it is.
     told: Progress,
     outputs: VecDeque<Output>,
@@ -153,6 +159,7 @@ impl Client {
     /// A client that knows nothing yet.
     pub fn new(setup: Setup) -> Client {
         let times = BuildTimes::new(&Params::default(), setup.build_times());
+        let kept = Kept::new(setup.keeps_files, setup.config.avoids_disk_writes);
         Client {
             bootstrap: Bootstrap::new(bootstrap::Wish { keeps_files: setup.keeps_files, ..setup.directory.clone() }),
             setup,
@@ -168,6 +175,8 @@ impl Client {
             is_stirred: true,
             next_look: None,
             last_wish: Tick::default(),
+            idle_before: Duration::ZERO,
+            kept,
             told: Progress::Starting,
             outputs: VecDeque::new(),
         }
@@ -196,12 +205,16 @@ impl Client {
     /// Begins, and goes on: whatever is wanted now is asked for. To be called once at the start.
     pub fn start(&mut self, now: Now, entropy: &mut dyn Entropy) {
         self.last_wish = now.tick;
+        if !self.setup.keeps_files {
+            self.idle_before = kept::idle_at_start(&state::State::default(), &self.setup.config.dormancy);
+        }
         self.pool.ports.begin(self.available_timeout(), now.tick, entropy);
         self.pursue(now, entropy);
     }
 
     /// There is a new configuration. Circuits and streams that are there stay.
     pub fn handle_config(&mut self, setup: Setup, now: Now, entropy: &mut dyn Entropy) {
+        self.kept.set_avoids_writes(setup.config.avoids_disk_writes);
         self.setup = setup;
         self.known = None;
         self.stir();
@@ -286,7 +299,7 @@ impl Client {
             What::Connect { port, .. } => Some(*port),
             What::Resolve(_) | What::ResolvePtr(_) => None,
         };
-        self.last_wish = now.tick;
+        (self.last_wish, self.idle_before) = (now.tick, Duration::ZERO);
         self.bootstrap.stir();
         self.pool.ports.want(port, self.available_timeout(), now.tick, entropy);
         let mut wish = wish;
@@ -348,31 +361,83 @@ impl Client {
         self.work(now, entropy);
     }
 
-    // --- outputs and time ----------------------------------------------------------------
+    // --- outputs ----------------------------------------------------------------
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         let own = self.outputs.pop_front();
         let own = own.or_else(|| self.bootstrap.poll_fault().map(|(name, error)| Output::BadFile(name, error)));
-        own.or_else(|| self.bootstrap.poll_work().map(Output::File))
+        own.or_else(|| self.kept.poll_fault().map(|(line, fault)| Output::BadState(line, fault)))
+    }
+
+    // --- files ---------------------------------------------------------------------------
+
+    /// The next thing to do with a file. What waits is bounded, so that a shell takes it when
+    /// its disk has time.
+    pub fn poll_work(&mut self) -> Option<files::Work> {
+        self.kept.poll_work().or_else(|| self.bootstrap.poll_work())
     }
 
     /// The next bytes of a file that the client wanted to read.
     pub fn handle_file(&mut self, name: files::Name, piece: &[u8], now: Now) {
-        self.bootstrap.handle_file(name, piece, now);
+        match name {
+            state::STATE => self.kept.push(piece),
+            _ => self.bootstrap.handle_file(name, piece, now),
+        }
     }
 
     /// A file was read to its end; or `found` is false, and there is none, or it cannot be read.
     pub fn handle_file_end(&mut self, name: files::Name, found: bool, now: Now, entropy: &mut dyn Entropy) {
-        self.bootstrap.handle_file_end(name, found, now, entropy);
+        match name {
+            state::STATE => self.recall(now, entropy),
+            _ => self.bootstrap.handle_file_end(name, found, now, entropy),
+        }
         self.stir();
         self.work(now, entropy);
     }
 
+    /// A file could not be written; the old one is as it was.
+    pub fn handle_unwritten(&mut self, name: files::Name, now: Now) {
+        if name == state::STATE {
+            self.kept.on_unwritten(now.tick);
+        }
+    }
+
+    /// Has what the next run should know written. To be called at the end, before the last
+    /// [`Client::poll_work`].
+    pub fn save(&mut self, now: Now) {
+        self.kept.save_soon(now.tick);
+        self.remember(now);
+    }
+
+    /// Goes on with what an earlier run knew.
+    fn recall(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        let Some(state) = self.kept.finish() else { return };
+        self.idle_before = kept::idle_at_start(state, &self.setup.config.dormancy);
+        self.pool.guards = Guards::load(state.guards(DEFAULT).cloned(), now);
+        let times = BuildTimes::load(&state.build_times, &Params::default(), self.setup.build_times(), entropy);
+        if let Some(times) = times {
+            self.pool.times = times;
+        }
+        self.known = None;
+    }
+
+    /// Writes what the next run should know, if it is time to.
+    fn remember(&mut self, now: Now) {
+        self.kept.look(&mut self.pool, now.tick);
+        if self.kept.next_deadline().is_some_and(|at| at <= now.tick) {
+            let idle = self.idle(now.tick);
+            self.kept.save(&self.pool, (idle, self.is_dormant(now.tick)), now.wall);
+        }
+    }
+
+    // --- time ----------------------------------------------------------------------------
+
     /// When to call [`Client::handle_timeout`].
     pub fn next_deadline(&self, now: Now) -> Option<Tick> {
-        let own = earlier(self.bootstrap.next_deadline(now), self.links.next_deadline());
-        earlier(earlier(own, self.junction.next_deadline()), self.next_look)
+        let is_awake = !self.setup.config.is_network_disabled && !self.is_dormant(now.tick);
+        let own = earlier(self.bootstrap.next_deadline(is_awake, now), self.links.next_deadline());
+        earlier(earlier(own, self.junction.next_deadline()), earlier(self.next_look, self.kept.next_deadline()))
     }
 
     /// The time has come.
@@ -424,6 +489,7 @@ impl Client {
             }
         }
         self.tell();
+        self.remember(now);
     }
 
     fn on_link_up(&mut self, link: LinkNo, now: Now) {
@@ -661,7 +727,12 @@ impl Client {
     fn is_dormant(&self, now: Tick) -> bool {
         let dormancy = &self.setup.config.dormancy;
         let is_waited_for = dormancy.waits_for_streams && !self.streams.is_empty();
-        dormancy.is_enabled && !is_waited_for && now.since(self.last_wish) >= dormancy.timeout
+        dormancy.is_enabled && !is_waited_for && self.idle(now) >= dormancy.timeout
+    }
+
+    /// For how long nobody has asked for anything.
+    fn idle(&self, now: Tick) -> Duration {
+        now.since(self.last_wish).saturating_add(self.idle_before)
     }
 
     /// The link to a relay, which is dialled if it is not there.

@@ -22,7 +22,7 @@ pub const PROGRAM: &str = concat!("cepa-", env!("CARGO_PKG_VERSION"));
 pub struct Setup {
     /// As the user gave it.
     pub config: Config,
-    /// Whether the shell has a place for files, and does what [`super::Output::File`] says.
+    /// Whether the shell has a place for files, and does what [`super::Client::poll_work`] says.
     /// Without one nothing is kept.
     pub(super) keeps_files: bool,
     /// Whom to trust and to ask.

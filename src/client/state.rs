@@ -10,7 +10,7 @@
 //! Differs: C tor puts a file with one bad line aside, and begins anew; here the line goes, and
 //! the others stay.
 
-use core::fmt::Write;
+use core::fmt::{self, Write};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
@@ -50,6 +50,20 @@ pub enum Fault {
     NumberMalformed,
     /// What should be a date is none.
     DateMalformed,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::FileTooLong => "the file is too long, and what comes from here on is not read",
+            Fault::NotText => "it is no text",
+            Fault::LineTooLong => "it is too long",
+            Fault::LineOdd => "it has quotes, or goes on in the next line",
+            Fault::GuardMalformed => "it does not say which guard it means",
+            Fault::NumberMalformed => "where a number should be there is none",
+            Fault::DateMalformed => "where a date should be there is none",
+        })
+    }
 }
 
 /// What outlives a run.
@@ -109,7 +123,7 @@ impl State {
             "# Tor state file last generated on {now} UTC\n# Other times below are in UTC\n\
              # You *do not* need to edit this file.\n\n"
         );
-        let mut say = |key: &str, value: &dyn core::fmt::Display| {
+        let mut say = |key: &str, value: &dyn fmt::Display| {
             // Writing to a string cannot fail.
             let _ = writeln!(out, "{key} {value}");
         };

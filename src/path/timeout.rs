@@ -46,6 +46,8 @@ pub struct BuildTimes {
     /// Circuits that lived and died without a sign of the network.
     nonlive: u32,
     last_circuit: Option<Tick>,
+    /// How many times were learned since it was last asked.
+    learned: u32,
 }
 
 /// The Pareto curve that fits best.
@@ -92,6 +94,7 @@ impl BuildTimes {
             last_live: Tick::default(),
             nonlive: 0,
             last_circuit: None,
+            learned: 0,
         }
     }
 
@@ -109,6 +112,11 @@ impl BuildTimes {
         build_times.times = sample(saved, entropy);
         build_times.compute(params);
         Some(build_times)
+    }
+
+    /// How many times were learned since this was last asked.
+    pub fn take_learned(&mut self) -> u32 {
+        core::mem::take(&mut self.learned)
     }
 
     /// What the next run should know.
@@ -231,6 +239,7 @@ impl BuildTimes {
             self.times.pop_front();
         }
         self.times.push_back(time);
+        self.learned = self.learned.saturating_add(1);
     }
 
     fn remember(&mut self, timed_out: bool, params: &Params) {

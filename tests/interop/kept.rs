@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use cepa::internal::base::time::Wall;
@@ -13,6 +14,8 @@ use cepa::internal::directory::store;
 use cepa::internal::path::guards::sample::{DEFAULT, Record};
 use cepa::internal::path::timeout::Saved;
 
+use super::lab::Guest;
+use super::program;
 use super::relays::TorNetwork;
 use super::shell::Shell;
 use super::tor::{Client, Folder};
@@ -89,4 +92,29 @@ pub fn our_client_starts_from_what_tor_kept() {
     tor.until(&[ENOUGH]);
     let folder = tor.stop();
     assert!(folder.path().join("data/state").exists() && !folder.path().join("data/state.0").exists());
+}
+
+/// What it knew outlives it, and is written on a signal.
+pub fn our_program_goes_on_where_it_ended() {
+    let (town, lines) = program::lab();
+    let folder = Folder::with_data();
+    let data = folder.path().join("data");
+    let read = |name: &str| fs::read(data.join(name)).unwrap_or_default();
+    let guest = Guest::with(program::start(&mut Command::new(program::CEPA), folder, &lines), Some(town));
+    guest.fetches(1000);
+    let (folder, town) = guest.part();
+    for name in [store::CERTIFICATES, store::CONSENSUS, store::MICRODESCS_JOURNAL] {
+        assert!(!read(name).is_empty(), "{name}");
+    }
+    let guards = |faults: &mut Vec<_>| {
+        let (state, found) = State::parse(&read(STATE));
+        faults.extend(found);
+        state.guards(DEFAULT).map(|guard| guard.id).collect::<Vec<_>>()
+    };
+    let mut faults = Vec::new();
+    let before = guards(&mut faults);
+    let mut guest = Guest::with(program::start(&mut Command::new(program::CEPA), folder, &lines), town);
+    guest.fetches(1000);
+    let said = guest.client().end();
+    assert!(said == Some(0) && !before.is_empty() && guards(&mut faults) == before && faults.is_empty());
 }

@@ -22,14 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Guest {
     client: Client,
     socks: SocketAddr,
-    _town: Option<Town>,
+    town: Option<Town>,
 }
 
 impl Guest {
     fn of(plan: &Plan) -> Guest {
         let town = plan.open(2, TlsProvider::best()).unwrap();
         let lines = town.torrc().replace("TestingTorNetwork 1\n", "");
-        Guest { _town: Some(town), ..Guest::on(&lines) }
+        Guest { town: Some(town), ..Guest::on(&lines) }
     }
 
     /// A C tor on whichever network these lines of a torrc name.
@@ -42,7 +42,12 @@ impl Guest {
         let said = client.until(&["Bootstrapped 100% (done)"]);
         let ready = "Opened Socks listener connection (ready) on ";
         let socks = said.iter().find_map(|line| line.split_once(ready)).unwrap().1.trim().parse().unwrap();
-        Guest { client, socks, _town: town }
+        Guest { client, socks, town }
+    }
+
+    /// Ends it; gives what it leaves, and its network.
+    pub fn part(self) -> (Folder, Option<Town>) {
+        (self.client.stop(), self.town)
     }
 
     /// Its process.
@@ -60,7 +65,7 @@ impl Guest {
         let socks = SocketAddr::from(([127, 0, 0, 1], tor::free_port()));
         let client = Client::start_arti(program, &town.arti_toml(), socks);
         client.until(&["proxy now functional"]);
-        Guest { client, socks, _town: Some(town) }
+        Guest { client, socks, town: Some(town) }
     }
 
     /// Connects through SOCKS5 by name; gives the reply code if it is refused.

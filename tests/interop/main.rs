@@ -48,6 +48,7 @@ const TESTS: &[Test] = &[
         shell::our_client_learns_a_network_of_tor_and_fetches_through_it,
     ),
     ("programs_fetch_through_the_lab_by_our_program", program::programs_fetch_through_the_lab_by_our_program),
+    ("our_program_goes_on_where_it_ended", kept::our_program_goes_on_where_it_ended),
     ("programs_fetch_through_tor_by_our_program", program::programs_fetch_through_tor_by_our_program),
     (
         "a_program_that_ends_its_half_ends_both_once_all_is_sent",

@@ -14,7 +14,7 @@ use super::lab::{Guest, MIB};
 use super::relays::TorNetwork;
 use super::tor::{Client, Folder};
 
-const CEPA: &str = env!("CARGO_BIN_EXE_cepa");
+pub const CEPA: &str = env!("CARGO_BIN_EXE_cepa");
 /// How many descriptors it has where programs crowd it. C tor: a usual `ulimit -n`.
 const DESCRIPTORS: usize = 1024;
 /// How many programs connect that ask for nothing, where this process may have so many.
@@ -23,12 +23,12 @@ const SILENT: usize = 10_000;
 const MOST_GROWTH: u64 = 8 * MIB;
 
 /// Starts it on the network of these lines, with a socket in `folder`.
-fn start(command: &mut Command, folder: Folder, lines: &str) -> Client {
+pub fn start(command: &mut Command, folder: Folder, lines: &str) -> Client {
     let lines = format!("{}SocksPort unix:{}/socks RelaxDirModeCheck\n", lines, folder.path().display());
     Client::start_as(command, folder, &lines)
 }
 
-fn lab() -> (Town, String) {
+pub fn lab() -> (Town, String) {
     let town = Plan::default().open(2, TlsProvider::best()).unwrap();
     let lines = town.torrc().replace("TestingTorNetwork 1\n", "");
     (town, lines)

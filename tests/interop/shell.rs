@@ -102,11 +102,13 @@ impl Shell {
     }
 
     fn obey(&mut self) {
+        while let Some(work) = self.client.poll_work() {
+            self.work(work);
+        }
         while let Some(output) = self.client.poll_output() {
             match output {
                 Output::HangUp(link) => drop(self.connections.remove(&link)),
                 Output::Progress(progress) => self.progress.push(progress),
-                Output::File(work) => self.work(work),
                 Output::BadFile(name, error) => panic!("{name}: {error:?}"),
                 Output::Dial { link, to } => {
                     assert!(to.ip().is_loopback(), "it dials somebody else");
@@ -137,6 +139,10 @@ impl Shell {
             Work::Begin(name) => drop(self.begun.insert(name, Vec::new())),
             Work::Piece(name, bytes) => self.begun.get_mut(name).unwrap().extend(bytes),
             Work::Commit(name) => write(name, &self.begun.remove(name).unwrap(), true),
+            Work::Absorb(name, journal) => {
+                write(name, &self.begun.remove(name).unwrap(), true);
+                let _ = fs::remove_file(folder.join(journal));
+            }
             Work::Abort(name) => drop(self.begun.remove(name)),
             Work::Append(name, bytes) => write(name, &bytes, false),
         }

@@ -159,6 +159,9 @@ impl Shell {
     pub fn turn(&mut self, network: &mut Network) {
         self.hear(network);
         loop {
+            while let Some(work) = self.client.poll_work() {
+                self.disk.obey(work);
+            }
             match self.client.poll_output() {
                 Some(output) => self.obey(output, network),
                 None => match self.disk.read() {
@@ -199,8 +202,8 @@ impl Shell {
             Output::Failed(no, failure) => self.told(no).failure = Some(failure),
             Output::Ended { request, is_clean } => self.told(request).end = Some(is_clean),
             Output::Writable(_) => {}
-            Output::File(work) => self.disk.obey(work),
             Output::BadFile(name, error) => self.bad_files.push((name, error)),
+            Output::BadState(line, fault) => panic!("state:{line}: {fault:?}"),
         }
     }
 
@@ -326,6 +329,13 @@ impl Shell {
         let no = self.request(network, wish);
         self.run_until(network, limit, |shell| shell.requests[&no].is_over());
         self.requests[&no].clone()
+    }
+
+    /// Ends it, as a user would; gives what it leaves.
+    pub fn end(mut self, network: &mut Network) -> Disk {
+        self.client.save(self.now(network));
+        self.turn(network);
+        self.disk.left()
     }
 
     /// "New identity".

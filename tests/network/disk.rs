@@ -48,6 +48,11 @@ impl Disk {
                 self.files.insert(name, self.begun.remove(name).unwrap());
                 self.commits.push(name);
             }
+            Work::Absorb(name, journal) => {
+                self.files.insert(name, self.begun.remove(name).unwrap());
+                self.files.remove(journal);
+                self.commits.push(name);
+            }
             Work::Abort(name) => drop(self.begun.remove(name).unwrap()),
             Work::Append(name, bytes) => self.files.entry(name).or_default().extend_from_slice(&bytes),
         }

@@ -18,6 +18,7 @@ mod driver;
 mod kept;
 mod near;
 mod requests;
+mod state;
 mod streams;
 mod tunnel_villains;
 mod tunnels;

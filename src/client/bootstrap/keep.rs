@@ -442,9 +442,7 @@ impl Bootstrap {
             (rewriting.file, rewriting.read) = (store::MICRODESCS_JOURNAL, 0);
             keep.desk.read(store::MICRODESCS_JOURNAL);
             keep.job = Some(Job::Rewrite(rewriting));
-        } else if keep.desk.commit(store::MICRODESCS) {
-            keep.desk.begin(store::MICRODESCS_JOURNAL);
-            keep.desk.commit(store::MICRODESCS_JOURNAL);
+        } else if keep.desk.absorb(store::MICRODESCS, store::MICRODESCS_JOURNAL) {
             (keep.file_len, keep.journal_len, keep.dropped) = (rewriting.len, 0, 0);
         }
     }
