@@ -78,7 +78,13 @@ impl Provider {
     fn offered(self) -> CryptoProvider {
         let mut provider = match self.0 {
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Kind::Graviola => rustls_graviola::default_provider(),
+            // Only what is done for each record, and the key exchange: its other half, curves
+            // that no relay uses among it, would make a megabyte more of a program.
+            Kind::Graviola => CryptoProvider {
+                cipher_suites: rustls_graviola::suites::ALL_CIPHER_SUITES.to_vec(),
+                kx_groups: vec![&rustls_graviola::kx::P256, &rustls_graviola::kx::X25519],
+                ..portable::provider()
+            },
             _ => portable::provider(),
         };
         let suites = &provider.cipher_suites;
