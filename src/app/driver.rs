@@ -21,6 +21,7 @@ use super::logging::{Logger, Rarely};
 use super::program::{self, Mailbox, News};
 use super::runtime::{SystemClock, SystemEntropy};
 use crate::base::time::Now;
+use crate::client::events::LinkReason;
 use crate::client::junction::LinkNo;
 use crate::client::{Client, Output, Reader, RequestNo, Setup, Wish};
 use crate::config::Requests;
@@ -230,7 +231,7 @@ impl Driver {
     pub fn on_closed(self: &Rc<Self>, link: LinkNo, why: &io::Error) {
         self.links.borrow_mut().remove(&link);
         self.log.info(format_args!("The connection of link {} is over: {why}", link.0));
-        self.with(|client, now| client.handle_closed(link, now, &mut SystemEntropy));
+        self.with(|client, now| client.handle_closed(link, reason(why), now, &mut SystemEntropy));
     }
 
     /// A buffer for the next read of a link.
@@ -317,7 +318,7 @@ impl Driver {
     /// A program says no more.
     pub fn finish(self: &Rc<Self>, request: RequestNo) {
         self.programs.borrow_mut().remove(&request);
-        self.with(|client, now| client.finish(request, now, &mut SystemEntropy));
+        self.with(|client, now| client.finish(request, now));
     }
 
     /// A program is gone.
@@ -334,5 +335,19 @@ impl Driver {
     /// A buffer to read into, of [`program::READ_LEN`] bytes.
     pub fn scratch(&self) -> RefMut<'_, Vec<u8>> {
         self.scratch.borrow_mut()
+    }
+}
+
+/// What a controller is told of the end of a connection.
+fn reason(error: &io::Error) -> LinkReason {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => LinkReason::Refused,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => LinkReason::Reset,
+        io::ErrorKind::TimedOut => LinkReason::TimedOut,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => LinkReason::NoRoute,
+        io::ErrorKind::OutOfMemory => LinkReason::ResourceLimit,
+        // What TLS says.
+        io::ErrorKind::InvalidData => LinkReason::Tls,
+        _ => LinkReason::Io,
     }
 }

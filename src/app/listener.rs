@@ -6,7 +6,7 @@
 //! C tor: `connection_listener_new`, `check_location_for_unix_socket` in core/mainloop/connection.c.
 
 use core::fmt;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -118,13 +118,13 @@ impl Listener {
     }
 
     /// The next who connects, and from where; from nowhere in the file system.
-    pub async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
+    pub async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         match &self.socket {
             Kind::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
                 // A small answer must not wait for one before it.
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Some(from.ip())))
+                Ok((Stream::Tcp(stream), Some(from)))
             }
             Kind::Unix(listener, _) => Ok((Stream::Unix(listener.accept().await?.0), None)),
         }

@@ -257,7 +257,7 @@ async fn welcome(driver: Rc<Driver>, listener: Listener, entry: Rc<Entry>, polic
             }
         };
         // C tor: an address is asked about with port 1. Sockets in the file system have modes.
-        if from.is_some_and(|from| !policy.accepts(from, 1)) {
+        if from.is_some_and(|from| !policy.accepts(from.ip(), 1)) {
             log.notice(format_args!("Denying socks connection from untrusted address [scrubbed]."));
             continue;
         }

@@ -8,7 +8,7 @@
 //! ended both, once all that it said is sent; `connection_expire_held_open`.
 
 use core::cell::{Cell, RefCell};
-use core::net::IpAddr;
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -44,7 +44,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn manner(&self, from: Option<IpAddr>) -> Manner {
+    fn manner(&self, from: Option<SocketAddr>) -> Manner {
         Manner {
             prefers_no_auth: self.flags.prefer_no_auth,
             extended_errors: self.flags.extended_errors,
@@ -202,7 +202,7 @@ impl Mailbox {
 // --- the connection ----------------------------------------------------------------------
 
 /// The life of a connection.
-pub async fn serve(driver: Rc<Driver>, entry: Rc<Entry>, stream: Stream, from: Option<IpAddr>, seat: Seat) {
+pub async fn serve(driver: Rc<Driver>, entry: Rc<Entry>, stream: Stream, from: Option<SocketAddr>, seat: Seat) {
     let stream = Rc::new(stream);
     let mut socks = Socks::new(entry.manner(from));
     let request = tokio::select! {
@@ -223,7 +223,7 @@ async fn answer(
     driver: &Rc<Driver>,
     entry: &Entry,
     stream: &Rc<Stream>,
-    from: Option<IpAddr>,
+    from: Option<SocketAddr>,
     mut socks: Socks,
     request: &Request,
 ) {

@@ -326,6 +326,39 @@ struct Circuit {
     /// Exits may find addresses of private networks.
     allows_internal: bool,
     outputs: VecDeque<Output>,
+    traffic: Traffic,
+}
+
+/// What a circuit has carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Cells of any kind that came, and that went.
+    pub cells_read: u64,
+    /// See above.
+    pub cells_written: u64,
+    /// What came in messages that were good.
+    pub read: Share,
+    /// What went out as data.
+    pub written: Share,
+}
+
+/// How much of the room in messages was used. C tor: `n_delivered_read_circ_bw` and its
+/// neighbours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Bytes.
+    pub used: u64,
+    /// Bytes that might have been.
+    pub unused: u64,
+}
+
+impl Share {
+    #[inline]
+    fn add(&mut self, length: usize, most: usize) {
+        let count = |bytes| u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.used += count(length);
+        self.unused += count(most.saturating_sub(length));
+    }
 }
 
 /// ```text
@@ -388,6 +421,7 @@ impl Circuit {
             served: 0,
             allows_internal: false,
             outputs: VecDeque::new(),
+            traffic: Traffic::default(),
         }
     }
 

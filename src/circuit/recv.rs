@@ -38,6 +38,7 @@ impl Circuit {
     /// must fall.
     #[inline]
     fn on_cell(&mut self, command: CellCommand, start: usize, body: &mut Body, now: Now) -> Result<(), Error> {
+        self.traffic.cells_read += 1;
         match command {
             CellCommand::RELAY => self.on_relay(start, body, now),
             CellCommand::CREATED_FAST | CellCommand::CREATED2 => self.on_created(command, body, now),
@@ -76,7 +77,8 @@ impl Circuit {
         let Some(hop) = self.hops.get_mut(number) else { return Err(Error::NoSuchHop) };
         let message = hop.format.parse(body)?;
         let from = HopNo::of(number);
-        match (message.command, message.stream) {
+        let (length, most) = (message.body.len(), hop.format.max_body(message.command));
+        let result = match (message.command, message.stream) {
             (Command::DATA, Some(id)) => {
                 let at = start + BODY_LEN - hop.format.max_body(Command::DATA);
                 self.on_data(StreamAt { hop: from, id }, at, message.body, tag)
@@ -88,7 +90,11 @@ impl Circuit {
             (Command::EXTENDED2, None) => self.on_extended(from, message.body, now),
             (Command::TRUNCATED, None) => Err(Error::Truncated(Truncated::parse(message.body)?.reason)),
             (_, None) => self.on_other(from, &message),
+        };
+        if result.is_ok() {
+            self.traffic.read.add(length, most);
         }
+        result
     }
 
     /// What the circuit has no use for goes up, if anybody there talks with that hop.

@@ -49,6 +49,18 @@ impl Circuit {
         now: Now,
         entropy: &mut dyn Entropy,
     ) -> Result<Option<CellCommand>, Error> {
+        let command = self.fill_cell(cell, now, entropy)?;
+        self.traffic.cells_written += u64::from(command.is_some());
+        Ok(command)
+    }
+
+    #[inline]
+    fn fill_cell(
+        &mut self,
+        cell: &mut Body,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Option<CellCommand>, Error> {
         if matches!(self.life, Life::Closed(_)) {
             return Ok(None);
         }
@@ -143,6 +155,7 @@ impl Circuit {
             let Some(id) = hop.streams.next_turn() else { continue };
             self.served = number;
             let len = package(hop, id, cell, entropy)?;
+            self.traffic.written.add(len, hop.format.max_body(Command::DATA));
             let (command, tag) = self.seal(number, Command::DATA, cell, entropy)?;
             self.on_data_sent(StreamAt { hop: HopNo::of(number), id }, len, tag, now)?;
             return Ok(Some(command));

@@ -11,7 +11,7 @@ use core::ops::Range;
 
 use super::hop::{Hop, HopNo, Layer, Leg, PathHop, StreamAt};
 use super::send::Control;
-use super::{Circuit, Error, Life, MAX_HOPS, MAX_MESSAGES, MAX_WAITING, Output};
+use super::{Circuit, Error, Life, MAX_HOPS, MAX_MESSAGES, MAX_WAITING, Output, Traffic};
 use crate::base::codec::Writer;
 use crate::base::random::Entropy;
 use crate::base::redact::Sensitive;
@@ -296,6 +296,11 @@ impl Tunnel {
     /// When the first question went out, while it is being built.
     pub fn begun(&self) -> Option<Tick> {
         self.circuit.begun
+    }
+
+    /// What it has carried.
+    pub fn traffic(&self) -> Traffic {
+        self.circuit.traffic
     }
 
     /// How many hops there are.

@@ -11,20 +11,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::budget::{Awaited, Budget, Limit};
+use super::events::Purpose;
 use super::isolation::{Company, Facts, Fields};
 use super::junction::{LinkNo, TunnelNo};
 use super::ports::Ports;
 use super::setup::{PROGRAM, Setup};
 use crate::base::RsaId;
 use crate::base::random::Entropy;
-use crate::base::time::{Now, Tick, earlier};
+use crate::base::time::{Now, Tick, Wall, earlier};
 use crate::directory::NetDir;
 use crate::directory::download::Backoff;
 use crate::directory::params::Param;
 use crate::path::bias::{Closer, PathBias, Tally};
 use crate::path::guards::{Choice, Guards, Pending, Standing};
 use crate::path::rules::{Avoided, Family, NoWishes, Rules, Target, may_leave, may_leave_somewhere};
-use crate::path::timeout::{BuildTimes, COUNTED_HOPS};
+use crate::path::timeout::{BuildTimes, COUNTED_HOPS, Change};
 use crate::path::{self, Need, Path, View};
 
 /// The most circuits that are ready for anybody. C tor: `MAX_UNUSED_OPEN_CIRCUITS`.
@@ -96,6 +97,8 @@ pub struct Circuit {
     pub phase: Phase,
     /// Streams that are on it.
     pub streams: usize,
+    purpose: Purpose,
+    created: Wall,
     /// Whether its relays are for streams that live long.
     is_stable: bool,
     /// It was late when nothing else was there: it is taken if there is no better.
@@ -116,6 +119,31 @@ pub struct Circuit {
 }
 
 impl Circuit {
+    /// What it is for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    /// When it was asked for.
+    pub fn created(&self) -> Wall {
+        self.created
+    }
+
+    /// Whether its relays are for streams that live long.
+    pub fn is_stable(&self) -> bool {
+        self.is_stable
+    }
+
+    /// How many of its hops are there.
+    pub fn hops_built(&self) -> usize {
+        self.hops_built
+    }
+
+    /// The name and the password of its streams, if all must have given the same.
+    pub fn credentials(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        self.company.credentials().cloned()
+    }
+
     /// Its last relay.
     pub fn exit(&self) -> Option<RsaId> {
         self.path.hops.last().and_then(|hop| hop.ids.rsa)
@@ -133,7 +161,11 @@ impl Circuit {
 
     /// It is nobody's yet.
     fn is_clean(&self) -> bool {
-        self.company.is_empty() && self.dirty.is_none() && !self.is_unusable && self.phase != Phase::Late
+        self.company.is_empty()
+            && self.dirty.is_none()
+            && !self.is_unusable
+            && self.phase != Phase::Late
+            && self.purpose == Purpose::General
     }
 }
 
@@ -156,6 +188,8 @@ pub struct New<'a> {
     pub link: LinkNo,
     /// Whether its relays are for streams that live long.
     pub is_stable: bool,
+    /// What it is for.
+    pub purpose: Purpose,
     /// For whom, if anybody waits.
     pub demand: Option<&'a Demand<'a>>,
 }
@@ -190,6 +224,10 @@ pub struct Pool {
     paused: Tick,
     /// What the budget said last to those who wait, and to what is built ahead.
     poor: [Option<Tick>; 2],
+    /// Circuits that are only measured from now on, to be told of.
+    late: Vec<TunnelNo>,
+    /// What became of the build times, to be told of.
+    times_change: Option<Change>,
 }
 
 impl Pool {
@@ -207,6 +245,8 @@ impl Pool {
             backoff: Backoff::new(Duration::ZERO),
             paused: Tick::default(),
             poor: [None; 2],
+            late: Vec::new(),
+            times_change: None,
         }
     }
 
@@ -231,6 +271,29 @@ impl Pool {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (TunnelNo, &Circuit)> {
         self.circuits.iter().map(|(no, circuit)| (*no, circuit))
+    }
+
+    /// Circuits that were late since this was last asked, and are only measured now.
+    pub fn take_late(&mut self) -> Vec<TunnelNo> {
+        core::mem::take(&mut self.late)
+    }
+
+    /// What became of the build times since this was last asked.
+    pub fn take_times_change(&mut self) -> Option<Change> {
+        self.times_change.take()
+    }
+
+    /// More hops are being added to a circuit.
+    pub fn on_extended(&mut self, no: TunnelNo, hops: &[path::Hop], now: Tick) {
+        if let Some(circuit) = self.circuits.get_mut(&no) {
+            circuit.path.hops.extend_from_slice(hops);
+            (circuit.phase, circuit.begun) = (Phase::Building, Some(now));
+        }
+    }
+
+    /// It is for something else now. False if there is none such.
+    pub fn set_purpose(&mut self, no: TunnelNo, purpose: Purpose) -> bool {
+        self.circuits.get_mut(&no).map(|circuit| circuit.purpose = purpose).is_some()
     }
 
     /// Whether any can carry streams.
@@ -268,6 +331,7 @@ impl Pool {
         let is_old = circuit.dirty.is_some_and(|dirty| dirty + max_dirtiness <= world.now.tick);
         let exit = circuit.exit();
         !circuit.is_unusable
+            && circuit.purpose != Purpose::Controller
             && !is_old
             && (circuit.is_stable || !demand.is_stable)
             && circuit.company.admits(demand.facts, demand.fields)
@@ -443,7 +507,7 @@ impl Pool {
 
     /// A circuit is to be built. Until somebody uses it, it is for whoever it was begun for.
     pub fn add(&mut self, no: TunnelNo, new: New<'_>, world: &World<'_>) {
-        let New { path, link, is_stable, demand } = new;
+        let New { path, link, is_stable, purpose, demand } = new;
         let now = world.now.tick;
         let mut company = Company::default();
         if let Some(demand) = demand {
@@ -458,6 +522,8 @@ impl Pool {
             link,
             phase: Phase::Building,
             streams: 0,
+            purpose,
+            created: world.now.wall,
             is_stable,
             is_relaxed: false,
             since: now,
@@ -529,7 +595,7 @@ impl Pool {
         let Some(circuit) = self.circuits.get_mut(&no) else { return };
         let is_late = circuit.phase == Phase::Late || circuit.is_relaxed;
         if circuit.path.hops.len() == COUNTED_HOPS {
-            self.times.on_built(took, is_late, params, wish);
+            self.times_change = self.times.on_built(took, is_late, params, wish).or(self.times_change);
         }
         if let Some(tally) = &mut circuit.tally {
             self.bias.on_built(tally, &mut self.guards);
@@ -569,7 +635,8 @@ impl Pool {
             _ => self.guards.on_cancelled(&choice.id),
         }
         if let (End::TooSlow, Some(world), Some(begun)) = (end, world, circuit.begun) {
-            self.times.on_abandoned(begun, world.dir.consensus().params(), world.setup.build_times());
+            let change = self.times.on_abandoned(begun, world.dir.consensus().params(), world.setup.build_times());
+            self.times_change = change.or(self.times_change);
         }
     }
 
@@ -616,7 +683,7 @@ impl Pool {
     fn mark_late(&mut self, world: &World<'_>) {
         let (params, wish) = (world.dir.consensus().params(), world.setup.build_times());
         let has_open = self.has_open();
-        for circuit in self.circuits.values_mut() {
+        for (no, circuit) in &mut self.circuits {
             let timeout = self.times.timeout(circuit.path.hops.len());
             let is_late = circuit.begun.is_some_and(|begun| begun + timeout <= world.now.tick);
             if circuit.phase != Phase::Building || circuit.is_relaxed || !is_late {
@@ -625,10 +692,13 @@ impl Pool {
             // C tor: when nothing is open, better late than never.
             if has_open {
                 circuit.phase = Phase::Late;
+                circuit.purpose = Purpose::Measured;
+                self.late.push(*no);
             } else {
                 circuit.is_relaxed = true;
             }
-            self.times.on_timeout(circuit.hops_built > 0, params, wish);
+            let change = self.times.on_timeout(circuit.hops_built > 0, params, wish);
+            self.times_change = change.or(self.times_change);
             if let Some(tally) = &circuit.tally {
                 self.bias.on_timeout(tally, &mut self.guards);
             }

@@ -10,17 +10,20 @@ use std::sync::Arc;
 
 use super::bootstrap::{FetchNo, Order};
 use super::budget::Awaited;
+use super::events::{CircuitReason, CircuitStatus, StreamReason, StreamStatus};
 use super::junction::{LinkNo, TunnelNo};
 use super::links::Goal;
+use super::streams::RequestNo;
 use super::{Client, Progress, world};
-use crate::base::RelayIds;
 use crate::base::random::Entropy;
-use crate::base::time::Now;
+use crate::base::time::{Now, Wall};
+use crate::base::{RelayIds, RsaId};
 use crate::circuit::Output;
 use crate::circuit::hop::{Handshake, HopNo, PathHop, StreamAt};
 use crate::path::guards::Choice;
 use crate::path::{Hop, Need, Path};
 use crate::wire::extend::Target;
+use crate::wire::relay_msg::EndReason;
 
 /// How long a circuit of one hop to a directory may take. C tor: the initial timeout of
 /// circuits, which is for three.
@@ -30,6 +33,11 @@ const ONE_HOP_LIMIT: Duration = Duration::from_secs(60);
 pub(super) struct Errand {
     pub link: LinkNo,
     pub fetch: FetchNo,
+    /// What its stream is called, and when it was begun.
+    stream_no: RequestNo,
+    created: Wall,
+    directory: Option<RsaId>,
+    is_built: bool,
     /// The guard that is asked, if it is one, until it has answered.
     guard: Option<Choice>,
     /// The stream of the request, once the tunnel is there.
@@ -38,13 +46,43 @@ pub(super) struct Errand {
     unsent: Vec<u8>,
 }
 
+impl Errand {
+    pub fn stream_no(&self) -> RequestNo {
+        self.stream_no
+    }
+
+    pub fn created(&self) -> Wall {
+        self.created
+    }
+
+    /// Who is asked, as far as that is known.
+    pub fn guard_id(&self) -> Option<RsaId> {
+        self.directory
+    }
+
+    /// Whether its circuit is there.
+    pub fn is_built(&self) -> bool {
+        self.is_built
+    }
+}
+
 impl Client {
     pub(super) fn on_errand(&mut self, no: TunnelNo, output: Output, now: Now, entropy: &mut dyn Entropy) {
         match output {
-            Output::Built { .. } => self.ask(no, now, entropy),
+            Output::HopBuilt { .. } => {
+                if let Some(errand) = self.directories.get_mut(&no) {
+                    errand.is_built = true;
+                }
+                self.say_circuit(no, CircuitStatus::Extended);
+            }
+            Output::Built { .. } => {
+                self.say_circuit(no, CircuitStatus::Built);
+                self.ask(no, now, entropy);
+            }
+            Output::Connected { .. } => self.say_errand(no, StreamStatus::Succeeded),
             Output::Writable { .. } => self.write_on(no),
             Output::Ended { .. } => self.conclude(no, now, entropy),
-            Output::Closed { .. } => self.fail_errand(no, now, entropy),
+            Output::Closed { error, .. } => self.drop_errand(no, error.into(), now, entropy),
             _ => {}
         }
     }
@@ -62,6 +100,8 @@ impl Client {
                 errand.stream = Some(stream);
                 errand.unsent = request.into_bytes();
                 self.bootstrap.on_step(Progress::RequestingStatus);
+                self.say_errand(no, StreamStatus::New);
+                self.say_errand(no, StreamStatus::Sent);
                 self.write_on(no);
             }
             _ => self.fail_errand(no, now, entropy),
@@ -77,6 +117,8 @@ impl Client {
 
     /// The answer of a directory is over.
     pub(super) fn conclude(&mut self, no: TunnelNo, now: Now, entropy: &mut dyn Entropy) {
+        self.say_errand(no, StreamStatus::Closed(StreamReason::Ours(EndReason::DONE)));
+        self.say_circuit(no, CircuitStatus::Closed(CircuitReason::Finished));
         if let Some(errand) = self.directories.remove(&no) {
             self.junction.drop_tunnel(no, now);
             // Whose fault it was is remembered; what is still wanted is asked for again.
@@ -87,6 +129,16 @@ impl Client {
 
     /// A directory could not be asked, or broke off.
     pub(super) fn fail_errand(&mut self, no: TunnelNo, now: Now, entropy: &mut dyn Entropy) {
+        self.drop_errand(no, CircuitReason::Finished, now, entropy);
+    }
+
+    fn drop_errand(&mut self, no: TunnelNo, why: CircuitReason, now: Now, entropy: &mut dyn Entropy) {
+        let Some(errand) = self.directories.get(&no) else { return };
+        if errand.stream.is_some() {
+            self.say_errand(no, StreamStatus::Closed(StreamReason::Ours(EndReason::DESTROY)));
+        }
+        let was_built = self.directories.get(&no).is_some_and(Errand::is_built);
+        self.say_circuit(no, if was_built { CircuitStatus::Closed(why) } else { CircuitStatus::Failed(why) });
         if let Some(errand) = self.directories.remove(&no) {
             self.junction.drop_tunnel(no, now);
             errand.guard.inspect(|choice| self.pool.guards.on_failure(&choice.id, now.tick));
@@ -115,7 +167,11 @@ impl Client {
         let no = self.next_tunnel();
         let path = vec![PathHop { target: target(goal.ids), handshake }];
         if self.junction.add_tunnel(no, link, path, now.tick + ONE_HOP_LIMIT, entropy).is_ok() {
-            self.directories.insert(no, Errand { link, fetch, guard, stream: None, unsent: Vec::new() });
+            let (stream_no, created, directory) = (RequestNo(self.ids.next()), now.wall, goal.ids.rsa);
+            let (stream, unsent, is_built) = (None, Vec::new(), false);
+            let errand = Errand { link, fetch, stream_no, created, directory, is_built, guard, stream, unsent };
+            self.directories.insert(no, errand);
+            self.say_circuit(no, CircuitStatus::Launched);
         } else {
             self.bootstrap.handle_failure(fetch, now, entropy);
         }

@@ -123,6 +123,12 @@ impl Company {
         Some((Fields::between(first, facts).0 & !self.mixed.0).count_ones())
     }
 
+    /// The name and the password of all of them, where all must have the same.
+    pub fn credentials(&self) -> Option<&(Vec<u8>, Vec<u8>)> {
+        let are_alike = self.wanted.0 & Fields::CREDENTIALS != 0;
+        self.first.as_ref().filter(|_| are_alike)?.credentials.as_ref()
+    }
+
     /// A stream joins.
     pub fn join(&mut self, facts: &Facts, fields: Fields) {
         match &self.first {

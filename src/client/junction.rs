@@ -32,7 +32,7 @@ pub const LEG: Leg = Leg(0);
 
 /// A link, as the client and its shell call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkNo(pub u32);
+pub struct LinkNo(pub u64);
 
 /// A tunnel, likewise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

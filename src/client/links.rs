@@ -9,6 +9,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use super::Ids;
 use super::junction::LinkNo;
 use crate::base::RelayIds;
 use crate::base::time::Tick;
@@ -32,7 +33,6 @@ pub struct Goal {
 #[derive(Debug, Default)]
 pub struct Links {
     known: BTreeMap<LinkNo, Known>,
-    next: u32,
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub enum Step {
 
 impl Links {
     /// The link for a goal. `None` if the goal has no address.
-    pub fn want(&mut self, goal: &Goal, now: Tick) -> Option<Step> {
+    pub fn want(&mut self, goal: &Goal, ids: &mut Ids, now: Tick) -> Option<Step> {
         let serves = |known: &Known| known.goal.ids == goal.ids;
         if let Some((no, known)) = self.known.iter_mut().find(|(_, known)| serves(known)) {
             if known.state != State::Greeting && matches!(known.state, State::Up(_)) {
@@ -73,8 +73,7 @@ impl Links {
             return Some(Step::Wait(*no));
         }
         let first = *goal.addresses.first()?;
-        let no = LinkNo(self.next);
-        self.next = self.next.wrapping_add(1);
+        let no = LinkNo(ids.next());
         self.known.insert(no, Known { goal: goal.clone(), at: 0, state: State::Dialling(now + DIAL_LIMIT) });
         Some(Step::Dial(no, first))
     }
@@ -85,6 +84,16 @@ impl Links {
         Some((known.goal.ids, *known.goal.addresses.get(known.at)?))
     }
 
+    /// All of them, and whether they are open.
+    pub fn iter(&self) -> impl Iterator<Item = (LinkNo, bool)> + '_ {
+        self.known.iter().map(|(no, known)| (*no, matches!(known.state, State::Up(_))))
+    }
+
+    /// Whether it is open.
+    pub fn is_up(&self, no: LinkNo) -> bool {
+        self.known.get(&no).is_some_and(|known| matches!(known.state, State::Up(_)))
+    }
+
     /// Its connection is there.
     pub fn on_dialled(&mut self, no: LinkNo) {
         if let Some(known) = self.known.get_mut(&no) {
@@ -93,15 +102,12 @@ impl Links {
     }
 
     /// Its connection could not be made: the next address to try, if there is one.
-    pub fn on_dial_failed(&mut self, no: LinkNo, now: Tick) -> Option<SocketAddr> {
+    pub fn next_address(&mut self, no: LinkNo, now: Tick) -> Option<SocketAddr> {
         let known = self.known.get_mut(&no)?;
+        let next = known.goal.addresses.get(known.at + 1).copied()?;
         known.at += 1;
         known.state = State::Dialling(now + DIAL_LIMIT);
-        let next = known.goal.addresses.get(known.at).copied();
-        if next.is_none() {
-            self.known.remove(&no);
-        }
-        next
+        Some(next)
     }
 
     /// It is open.
@@ -172,41 +178,42 @@ mod tests {
 
     #[test]
     fn a_relay_has_one_link() {
-        let mut links = Links::default();
+        let (mut links, mut ids) = (Links::default(), Ids::default());
         let (a, b) = (goal(1, &["192.0.2.1:1"]), goal(2, &["192.0.2.2:1"]));
-        assert_eq!(links.want(&a, at(0)), Some(Step::Dial(LinkNo(0), a.addresses[0])));
-        assert_eq!(links.want(&a, at(0)), Some(Step::Wait(LinkNo(0))));
-        assert_eq!(links.want(&b, at(0)), Some(Step::Dial(LinkNo(1), b.addresses[0])));
-        links.on_down(LinkNo(0));
-        assert_eq!(links.want(&a, at(0)), Some(Step::Dial(LinkNo(2), a.addresses[0])));
-        assert_eq!(links.want(&goal(3, &[]), at(0)), None);
+        assert_eq!(links.want(&a, &mut ids, at(0)), Some(Step::Dial(LinkNo(1), a.addresses[0])));
+        assert_eq!(links.want(&a, &mut ids, at(0)), Some(Step::Wait(LinkNo(1))));
+        assert_eq!(links.want(&b, &mut ids, at(0)), Some(Step::Dial(LinkNo(2), b.addresses[0])));
+        links.on_down(LinkNo(1));
+        assert_eq!(links.want(&a, &mut ids, at(0)), Some(Step::Dial(LinkNo(3), a.addresses[0])));
+        assert_eq!(links.want(&goal(3, &[]), &mut ids, at(0)), None);
     }
 
     #[test]
     fn addresses_are_tried_in_their_order() {
-        let mut links = Links::default();
+        let (mut links, mut ids) = (Links::default(), Ids::default());
         let goal = goal(1, &["192.0.2.1:1", "[2001:db8::1]:2"]);
-        links.want(&goal, at(0));
-        assert_eq!(links.on_dial_failed(LinkNo(0), at(1)), Some(goal.addresses[1]));
-        assert_eq!(links.goal(LinkNo(0)).unwrap().1, goal.addresses[1]);
-        assert_eq!(links.on_dial_failed(LinkNo(0), at(2)), None);
-        assert!(links.is_empty() && links.goal(LinkNo(0)).is_none());
+        links.want(&goal, &mut ids, at(0));
+        assert_eq!(links.next_address(LinkNo(1), at(1)), Some(goal.addresses[1]));
+        assert_eq!(links.goal(LinkNo(1)).unwrap().1, goal.addresses[1]);
+        assert_eq!(links.next_address(LinkNo(1), at(2)), None);
+        links.on_down(LinkNo(1));
+        assert!(links.is_empty() && links.goal(LinkNo(1)).is_none());
     }
 
     #[test]
     fn dials_have_their_time_and_so_have_idle_links() {
-        let mut links = Links::default();
-        links.want(&goal(1, &["192.0.2.1:1"]), at(0));
+        let (mut links, mut ids) = (Links::default(), Ids::default());
+        links.want(&goal(1, &["192.0.2.1:1"]), &mut ids, at(0));
         assert_eq!(links.next_deadline(), Some(at(15)));
         assert!(links.overdue(at(14)).is_empty());
-        assert_eq!(links.overdue(at(15)), [LinkNo(0)]);
-        links.on_dialled(LinkNo(0));
-        links.on_up(LinkNo(0));
+        assert_eq!(links.overdue(at(15)), [LinkNo(1)]);
+        links.on_dialled(LinkNo(1));
+        links.on_up(LinkNo(1));
         assert_eq!((links.next_deadline(), links.len()), (None, 1));
         assert!(links.idle(|_| false, at(40)).is_empty());
         assert_eq!(links.next_deadline(), Some(at(220)));
         assert!(links.idle(|_| true, at(100)).is_empty() && links.next_deadline().is_none());
         assert!(links.idle(|_| false, at(110)).is_empty());
-        assert_eq!(links.idle(|_| false, at(290)), [LinkNo(0)]);
+        assert_eq!(links.idle(|_| false, at(290)), [LinkNo(1)]);
     }
 }

@@ -10,7 +10,9 @@
 pub mod bootstrap;
 pub mod budget;
 pub mod circuits;
+pub mod control;
 mod errands;
+pub mod events;
 pub mod files;
 pub mod isolation;
 pub mod junction;
@@ -18,6 +20,7 @@ mod kept;
 pub mod links;
 pub mod ports;
 mod progress;
+mod requests;
 pub mod setup;
 pub mod state;
 pub mod streams;
@@ -30,18 +33,18 @@ use std::collections::{BTreeMap, VecDeque};
 use self::bootstrap::Bootstrap;
 use self::circuits::{End, Pool, World};
 use self::errands::Errand;
+use self::events::{CircuitReason, CircuitStatus, Event, Events, LinkReason, LinkStatus, Mask};
 use self::junction::{Junction, LinkNo, Reader as TunnelReader, Report, TunnelNo};
 use self::kept::Kept;
 use self::links::{Goal, Links, Step};
 pub use self::progress::Progress;
 pub use self::setup::Setup;
+use self::streams::Streams;
 pub use self::streams::{Failure, Found, RequestNo, What, Wish};
-use self::streams::{Fate, State, Streams};
 use crate::base::random::Entropy;
-use crate::base::redact::Sensitive;
 use crate::base::time::{Now, Tick, Wall, earlier};
 use crate::circuit::hop::{HopNo, StreamAt};
-use crate::circuit::{Ended, Error as CircuitError, Output as TunnelOutput};
+use crate::circuit::{Error as CircuitError, Output as TunnelOutput};
 use crate::directory::params::{Param, Params};
 use crate::directory::{self, NetDir};
 use crate::link::identity::LeafDigest;
@@ -49,7 +52,6 @@ use crate::link::padding::{Silence, Timing};
 use crate::path::guards::Guards;
 use crate::path::guards::sample::DEFAULT;
 use crate::path::timeout::BuildTimes;
-use crate::wire::relay_msg::EndReason;
 
 /// What the shell is to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,6 +100,18 @@ impl Reader for () {
     fn data(&mut self, _request: RequestNo, _bytes: &[u8]) {}
 }
 
+/// Numbers for links and streams, which are never the same: controllers tell them apart by these.
+#[derive(Debug, Default)]
+pub struct Ids(u64);
+
+impl Ids {
+    /// A new one.
+    fn next(&mut self) -> u64 {
+        self.0 += 1;
+        self.0
+    }
+}
+
 /// A client.
 pub struct Client {
     setup: Setup,
@@ -126,13 +140,19 @@ pub struct Client {
     /// What was last told of how far it is.
     told: Progress,
     outputs: VecDeque<Output>,
+    ids: Ids,
+    events: Events,
+    /// Whether the network answered when that was last told.
+    was_alive: bool,
+    /// Requests wait for a controller to say which circuit they get.
+    holds_requests: bool,
 }
 
 /// Takes what streams bring while a read of a link is worked on.
 struct Answers<'a> {
     errands: &'a BTreeMap<TunnelNo, Errand>,
     bootstrap: &'a mut Bootstrap,
-    streams: &'a Streams,
+    streams: &'a mut Streams,
     reader: &'a mut dyn Reader,
     now: Now,
     /// What directories gave, and whether more is wanted.
@@ -141,7 +161,7 @@ struct Answers<'a> {
 
 impl TunnelReader for Answers<'_> {
     fn data(&mut self, tunnel: TunnelNo, stream: StreamAt, bytes: &[u8]) {
-        if let Some(request) = self.streams.whose(tunnel, stream) {
+        if let Some(request) = self.streams.on_data(tunnel, stream, bytes.len()) {
             self.reader.data(request, bytes);
         } else if let Some(errand) = self.errands.get(&tunnel) {
             let goes_on = self.bootstrap.handle_bytes(errand.fetch, bytes, self.now);
@@ -168,7 +188,8 @@ impl Client {
             directories: BTreeMap::new(),
             pool: Pool::new(Guards::new(), times),
             streams: Streams::default(),
-            next_tunnel: 0,
+            // C tor: the first has the number 1.
+            next_tunnel: 1,
             epoch: 0,
             can_build: false,
             known: None,
@@ -179,6 +200,10 @@ impl Client {
             kept,
             told: Progress::Starting,
             outputs: VecDeque::new(),
+            ids: Ids::default(),
+            events: Events::default(),
+            was_alive: true,
+            holds_requests: false,
         }
     }
 
@@ -234,12 +259,11 @@ impl Client {
     }
 
     /// A connection is gone, or never came to be.
-    pub fn handle_closed(&mut self, link: LinkNo, now: Now, entropy: &mut dyn Entropy) {
+    pub fn handle_closed(&mut self, link: LinkNo, why: LinkReason, now: Now, entropy: &mut dyn Entropy) {
         let was_dialled = self.junction.link_mut(link).is_some();
-        let next = if was_dialled { None } else { self.links.on_dial_failed(link, now.tick) };
-        match next {
-            Some(to) => self.outputs.push_back(Output::Dial { link, to }),
-            None => self.give_up(link, now, entropy),
+        match was_dialled {
+            true => self.give_up(link, why, now, entropy),
+            false => self.dial_on(link, why, now, entropy),
         }
         self.work(now, entropy);
     }
@@ -261,7 +285,7 @@ impl Client {
         let mut answers = Answers {
             errands: &self.directories,
             bootstrap: &mut self.bootstrap,
-            streams: &self.streams,
+            streams: &mut self.streams,
             reader,
             now,
             taken: Vec::new(),
@@ -288,77 +312,6 @@ impl Client {
         self.is_stirred |= bytes.is_some() && self.pool.has_unbegun();
         self.work(now, entropy);
         bytes
-    }
-
-    // --- programs ------------------------------------------------------------------------
-
-    /// A program wants something. What becomes of it is an output.
-    pub fn request(&mut self, wish: Wish, now: Now, entropy: &mut dyn Entropy) -> RequestNo {
-        let no = self.streams.number();
-        let port = match &wish.what {
-            What::Connect { port, .. } => Some(*port),
-            What::Resolve(_) | What::ResolvePtr(_) => None,
-        };
-        (self.last_wish, self.idle_before) = (now.tick, Duration::ZERO);
-        self.bootstrap.stir();
-        self.pool.ports.want(port, self.available_timeout(), now.tick, entropy);
-        let mut wish = wish;
-        wish.facts.epoch = self.epoch;
-        if self.setup.config.is_network_disabled {
-            self.outputs.push_back(Output::Failed(no, Failure::NetworkDisabled));
-        } else if !self.streams.add(no, wish, now.tick) {
-            self.outputs.push_back(Output::Failed(no, Failure::TooMany));
-        }
-        self.stir();
-        self.work(now, entropy);
-        no
-    }
-
-    /// Takes from the writer of a stream what there is room for; gives how much. If that is not
-    /// all, [`Output::Writable`] says when to go on. What is written before the stream is open
-    /// goes out with the request.
-    pub fn handle_write(&mut self, no: RequestNo, bytes: &[u8]) -> usize {
-        let Some(request) = self.streams.get_mut(no) else { return 0 };
-        match request.at() {
-            Some((tunnel, at)) if request.unsent.is_empty() => {
-                self.junction.tunnel_mut(tunnel).map_or(0, |tunnel| tunnel.handle_write(at, bytes))
-            }
-            _ => {
-                let taken = request.room().min(bytes.len());
-                request.unsent.extend(bytes.iter().take(taken));
-                taken
-            }
-        }
-    }
-
-    /// The reader of a stream has taken so many bytes for good.
-    pub fn handle_taken(&mut self, no: RequestNo, bytes: usize) {
-        if let Some((tunnel, at)) = self.streams.get(no).and_then(|request| request.at()) {
-            self.junction.handle_taken(tunnel, at, bytes);
-        }
-    }
-
-    /// The program has written all that it will. Tor has no half-open streams: once what it
-    /// wrote is sent, nothing more is read.
-    pub fn finish(&mut self, no: RequestNo, now: Now, entropy: &mut dyn Entropy) {
-        if let Some(request) = self.streams.get_mut(no) {
-            request.is_finished = true;
-            self.flush(no, now, entropy);
-        }
-    }
-
-    /// The program is gone.
-    pub fn cancel(&mut self, no: RequestNo, now: Now, entropy: &mut dyn Entropy) {
-        self.end_stream(no, now);
-        self.work(now, entropy);
-    }
-
-    /// "New identity": what is asked for from now on shares no circuit with what was before.
-    pub fn new_identity(&mut self, now: Now, entropy: &mut dyn Entropy) {
-        self.epoch = self.epoch.wrapping_add(1);
-        self.pool.retire_all();
-        self.stir();
-        self.work(now, entropy);
     }
 
     // --- outputs ----------------------------------------------------------------
@@ -446,10 +399,7 @@ impl Client {
         self.junction.handle_timeout(now, entropy);
         for link in self.links.overdue(now.tick) {
             self.outputs.push_back(Output::HangUp(link));
-            match self.links.on_dial_failed(link, now.tick) {
-                Some(to) => self.outputs.push_back(Output::Dial { link, to }),
-                None => self.give_up(link, now, entropy),
-            }
+            self.dial_on(link, LinkReason::TimedOut, now, entropy);
         }
         for fetch in self.bootstrap.stalled(now.tick) {
             let tunnel = self.directories.iter().find(|(_, errand)| errand.fetch == fetch).map(|(no, _)| *no);
@@ -473,9 +423,9 @@ impl Client {
             while let Some(report) = self.junction.poll_report() {
                 match report {
                     Report::LinkUp(link, _) => self.on_link_up(link, now),
-                    Report::LinkDown(link, _) => {
+                    Report::LinkDown(link, error) => {
                         self.outputs.push_back(Output::HangUp(link));
-                        self.give_up(link, now, entropy);
+                        self.give_up(link, error.into(), now, entropy);
                     }
                     Report::Tunnel(no, output) if self.directories.contains_key(&no) => {
                         self.on_errand(no, output, now, entropy);
@@ -489,11 +439,13 @@ impl Client {
             }
         }
         self.tell();
+        self.say_what_was_learned();
         self.remember(now);
     }
 
     fn on_link_up(&mut self, link: LinkNo, now: Now) {
         self.links.on_up(link);
+        self.say_link(link, LinkStatus::Connected);
         self.reach([Progress::OneHop, Progress::CircuitCreate]);
         let (mode, timing) = (self.setup.padding(), self.timing());
         if let Some(link) = self.junction.link_mut(link) {
@@ -508,32 +460,30 @@ impl Client {
                 if let Some(world) = world(&self.bootstrap, &self.setup, now) {
                     self.pool.on_built(no, took, &world);
                 }
+                self.say_circuit(no, CircuitStatus::Built);
                 self.reach([Progress::Starting, Progress::Done]);
                 self.stir();
             }
-            TunnelOutput::Connected { stream, .. } => {
+            TunnelOutput::Connected { stream, address } => {
                 if let Some(request) = self.streams.whose(no, stream) {
-                    self.streams.on_connected(request);
-                    self.pool.on_answered(no, self.bootstrap.dir());
-                    self.outputs.push_back(Output::Connected(request));
+                    self.on_connected(no, request, address, now);
                 }
             }
             TunnelOutput::Resolved { stream, answers } => {
                 if let Some(request) = self.streams.whose(no, stream) {
-                    self.pool.on_answered(no, self.bootstrap.dir());
-                    self.on_resolved(request, &answers, now);
+                    self.on_resolved(no, request, &answers, now);
                 }
             }
             TunnelOutput::Writable { stream } => {
                 if let Some(request) = self.streams.whose(no, stream)
-                    && self.flush(request, now, entropy)
+                    && self.flush(request, now)
                 {
                     self.outputs.push_back(Output::Writable(request));
                 }
             }
             TunnelOutput::Ended { stream, why, unanswered } => {
                 if let Some(request) = self.streams.whose(no, stream) {
-                    self.on_ended(request, no, &why, unanswered, now, entropy);
+                    self.on_ended(request, no, &why, unanswered, now);
                 }
             }
             TunnelOutput::Closed { error, .. } => self.on_circuit_closed(no, error, now, entropy),
@@ -545,6 +495,7 @@ impl Client {
         if let Some(world) = world(&self.bootstrap, &self.setup, now) {
             self.pool.on_hop(no, &world, entropy);
         }
+        self.say_circuit(no, CircuitStatus::Extended);
         let link = self.pool.get(no).filter(|_| hop == HopNo(0)).map(|circuit| circuit.link);
         if let Some(link) = link.and_then(|link| self.junction.link_mut(link)) {
             link.engage_padding(now);
@@ -559,135 +510,36 @@ impl Client {
             CircuitError::Destroyed(_) | CircuitError::Truncated(_) => End::Destroyed,
             _ => End::Failed,
         };
-        self.drop_circuit(no, end, now, entropy);
+        self.drop_circuit(no, end, error.into(), now, entropy);
     }
 
-    fn drop_circuit(&mut self, no: TunnelNo, end: End, now: Now, entropy: &mut dyn Entropy) {
+    fn drop_circuit(&mut self, no: TunnelNo, end: End, why: CircuitReason, now: Now, entropy: &mut dyn Entropy) {
+        let was_built = self.pool.get(no).is_some_and(|circuit| circuit.phase >= circuits::Phase::Waiting);
+        self.say_circuit(no, if was_built { CircuitStatus::Closed(why) } else { CircuitStatus::Failed(why) });
         self.junction.drop_tunnel(no, now);
         let world = world(&self.bootstrap, &self.setup, now);
         self.pool.on_closed(no, end, world.as_ref(), entropy);
         self.stir();
     }
 
-    fn on_resolved(&mut self, no: RequestNo, answers: &[(crate::circuit::Answer, u32)], now: Now) {
-        let Some(request) = self.streams.remove(no) else { return };
-        self.detach(&request, now);
-        self.outputs.push_back(match streams::choose(answers, &request.wish.what) {
-            Some(found) => Output::Found(no, found),
-            None => Output::Failed(no, Failure::NothingFound),
-        });
-    }
-
-    /// The far end ended a stream, or it fell with its circuit.
-    fn on_ended(
-        &mut self,
-        no: RequestNo,
-        tunnel: TunnelNo,
-        why: &Ended,
-        unanswered: Sensitive<Vec<u8>>,
-        now: Now,
-        entropy: &mut dyn Entropy,
-    ) {
-        let Some(request) = self.streams.get(no) else { return };
-        if matches!(request.state, State::Open { .. }) {
-            let is_clean = matches!(why, Ended::ByFarEnd { end, .. } if end.reason == EndReason::DONE);
-            if let Some(request) = self.streams.remove(no) {
-                self.detach(&request, now);
-            }
-            return self.outputs.push_back(Output::Ended { request: no, is_clean });
+    /// A relay cannot be reached at an address: tries its next.
+    fn dial_on(&mut self, link: LinkNo, why: LinkReason, now: Now, entropy: &mut dyn Entropy) {
+        match self.links.next_address(link, now.tick) {
+            Some(to) => self.outputs.push_back(Output::Dial { link, to }),
+            None => self.give_up(link, why, now, entropy),
         }
-        let exit = self.pool.get(tunnel).and_then(|circuit| circuit.exit());
-        let outcome = self.streams.judge(no, why, exit);
-        self.apply(tunnel, outcome.circuit, why, now, entropy);
-        match outcome.failure {
-            Some(failure) => self.fail(no, failure, now),
-            None => {
-                self.pool.on_detached(tunnel, false, now.tick);
-                self.streams.put_back(no, unanswered);
-            }
-        }
-        self.stir();
-    }
-
-    /// What the end of a stream means for its circuit.
-    fn apply(&mut self, tunnel: TunnelNo, fate: Fate, why: &Ended, now: Now, entropy: &mut dyn Entropy) {
-        match fate {
-            // C tor: INTERNAL may be anything, any other reason only the exit can have said.
-            Fate::Closes => {
-                self.pool.on_broken(tunnel);
-                self.pool.retire(tunnel);
-                if matches!(why, Ended::ByFarEnd { .. }) {
-                    self.drop_circuit_with_streams(tunnel, now, entropy);
-                }
-                return;
-            }
-            Fate::Stays => {}
-            Fate::Retires => self.pool.retire(tunnel),
-            Fate::ExitBusy => {
-                let exit = self.pool.get(tunnel).and_then(|circuit| circuit.exit());
-                exit.into_iter().for_each(|exit| self.pool.on_busy(exit));
-                self.pool.retire(tunnel);
-            }
-        }
-        if matches!(why, Ended::ByFarEnd { end, .. } if end.reason != EndReason::INTERNAL) {
-            self.pool.on_answered(tunnel, self.bootstrap.dir());
-        }
-    }
-
-    /// Closes a circuit whose end says that it is broken; its other streams fall with it.
-    fn drop_circuit_with_streams(&mut self, no: TunnelNo, _now: Now, _entropy: &mut dyn Entropy) {
-        if let Some(tunnel) = self.junction.tunnel_mut(no) {
-            tunnel.close(junction::LEG);
-        }
-        self.junction.collect(no);
-    }
-
-    fn detach(&mut self, request: &streams::Request, now: Now) {
-        if let Some((tunnel, _)) = request.at() {
-            self.pool.on_detached(tunnel, request.wish.keeps_alive, now.tick);
-        }
-        self.stir();
-    }
-
-    fn fail(&mut self, no: RequestNo, failure: Failure, now: Now) {
-        self.end_stream(no, now);
-        self.outputs.push_back(Output::Failed(no, failure));
-    }
-
-    /// Ends a stream, if it has come so far, and forgets the request.
-    fn end_stream(&mut self, no: RequestNo, now: Now) {
-        let Some(request) = self.streams.remove(no) else { return };
-        if let Some((tunnel, at)) = request.at()
-            && let Some(tunnel) = self.junction.tunnel_mut(tunnel)
-        {
-            tunnel.reset(at);
-        }
-        self.detach(&request, now);
-    }
-
-    /// Gives the tunnel what it had no room for. True if it has taken all.
-    fn flush(&mut self, no: RequestNo, now: Now, _entropy: &mut dyn Entropy) -> bool {
-        let Some(request) = self.streams.get_mut(no) else { return false };
-        let Some((tunnel_no, at)) = request.at() else { return false };
-        let Some(tunnel) = self.junction.tunnel_mut(tunnel_no) else { return false };
-        let taken = tunnel.handle_write(at, request.unsent.make_contiguous());
-        request.unsent.drain(..taken);
-        if !request.unsent.is_empty() {
-            return false;
-        }
-        request.unsent.shrink_to_fit();
-        if request.is_finished {
-            tunnel.finish(at);
-            if let Some(request) = self.streams.remove(no) {
-                self.detach(&request, now);
-            }
-            return false;
-        }
-        true
     }
 
     /// A link is gone, or will never be.
-    fn give_up(&mut self, link: LinkNo, now: Now, entropy: &mut dyn Entropy) {
+    fn give_up(&mut self, link: LinkNo, why: LinkReason, now: Now, entropy: &mut dyn Entropy) {
+        let circuits = self.junction.tunnels_on(link);
+        self.say_link(
+            link,
+            match self.links.is_up(link) {
+                true => LinkStatus::Closed(why, circuits),
+                false => LinkStatus::Failed(why, circuits),
+            },
+        );
         self.links.on_down(link);
         // Circuits hear of it as reports.
         self.junction.drop_link(link);
@@ -697,6 +549,7 @@ impl Client {
     }
 
     fn let_go(&mut self, link: LinkNo) {
+        self.say_link(link, LinkStatus::Closed(LinkReason::Done, 0));
         self.links.on_down(link);
         self.junction.drop_link(link);
         self.outputs.push_back(Output::HangUp(link));
@@ -737,10 +590,11 @@ impl Client {
 
     /// The link to a relay, which is dialled if it is not there.
     fn link_to(&mut self, goal: &Goal, now: Now) -> Option<LinkNo> {
-        match self.links.want(goal, now.tick)? {
+        match self.links.want(goal, &mut self.ids, now.tick)? {
             Step::Wait(link) => Some(link),
             Step::Dial(link, to) => {
                 self.outputs.push_back(Output::Dial { link, to });
+                self.say_link(link, LinkStatus::Launched);
                 Some(link)
             }
         }
@@ -778,6 +632,7 @@ impl Client {
         if progress > self.told {
             self.told = progress;
             self.outputs.push_back(Output::Progress(progress));
+            self.events.say(Mask::NETWORK, || Some(Event::Progress(progress)));
         }
     }
 }

@@ -6,11 +6,12 @@
 //! tor-spec, "Application connections and stream management"; path-spec, "Handling
 //! failure". C tor: `connection_ap_expire_beginning`, `connection_ap_process_end_not_open`.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::circuits::Demand;
+use super::events::Bytes;
 use super::isolation::{Facts, Fields};
 use super::junction::TunnelNo;
 use crate::base::redact::Sensitive;
@@ -49,6 +50,8 @@ pub struct Wish {
     pub fields: Fields,
     /// Whether a circuit lives on from when it was last used by it.
     pub keeps_alive: bool,
+    /// Where its program is, if it is known by an address.
+    pub from: Option<Sensitive<SocketAddr>>,
 }
 
 /// To do what.
@@ -99,6 +102,8 @@ pub enum Failure {
     CircuitsBroke,
     /// The look-up found nothing.
     NothingFound,
+    /// A controller wanted it so.
+    Closed(EndReason),
 }
 
 /// What a look-up found.
@@ -144,6 +149,10 @@ pub struct Request {
     pub unsent: VecDeque<u8>,
     /// Its program writes no more.
     pub is_finished: bool,
+    /// It waits for a controller to say which circuit it gets.
+    pub is_held: bool,
+    /// What its program has written and read.
+    pub bytes: Bytes,
     born: Tick,
     timeouts: u32,
     tries: u32,
@@ -212,16 +221,9 @@ pub struct Streams {
     by_stream: BTreeMap<(TunnelNo, StreamAt), RequestNo>,
     /// Those that wait, in their order.
     waiting: Vec<RequestNo>,
-    next: u64,
 }
 
 impl Streams {
-    /// A number for a new request.
-    pub fn number(&mut self) -> RequestNo {
-        self.next += 1;
-        RequestNo(self.next)
-    }
-
     /// How many there are.
     pub fn len(&self) -> usize {
         self.requests.len()
@@ -242,6 +244,8 @@ impl Streams {
             state: State::Waiting,
             unsent: VecDeque::new(),
             is_finished: false,
+            is_held: false,
+            bytes: Bytes::default(),
             born: now,
             timeouts: 0,
             tries: 0,
@@ -263,10 +267,38 @@ impl Streams {
         self.requests.get_mut(&no)
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (RequestNo, &Request)> {
+        self.requests.iter().map(|(no, request)| (*no, request))
+    }
+
+    /// One that waits is left to a controller. False if there is none such.
+    pub fn hold(&mut self, no: RequestNo) -> bool {
+        let request = self.requests.get_mut(&no).filter(|request| request.state == State::Waiting);
+        request.map(|request| request.is_held = true).is_some()
+    }
+
+    /// One that was held gets whichever circuit is best.
+    pub fn release(&mut self, no: RequestNo) {
+        if let Some(request) = self.requests.get_mut(&no) {
+            request.is_held = false;
+        }
+    }
+
     /// Whose a stream is.
     #[inline]
     pub fn whose(&self, tunnel: TunnelNo, at: StreamAt) -> Option<RequestNo> {
         self.by_stream.get(&(tunnel, at)).copied()
+    }
+
+    /// Bytes came for a stream; whose it is.
+    #[inline]
+    pub fn on_data(&mut self, tunnel: TunnelNo, at: StreamAt, length: usize) -> Option<RequestNo> {
+        let no = self.whose(tunnel, at)?;
+        if let Some(request) = self.requests.get_mut(&no) {
+            request.bytes.read += u64::try_from(length).unwrap_or(u64::MAX);
+        }
+        Some(no)
     }
 
     /// Those that wait for a circuit, in the order in which they came.
@@ -278,7 +310,7 @@ impl Streams {
     pub fn on_asked(&mut self, no: RequestNo, tunnel: TunnelNo, at: StreamAt, now: Tick) {
         self.waiting.retain(|waiting| *waiting != no);
         if let Some(request) = self.requests.get_mut(&no) {
-            request.state = State::Asked { tunnel, at, since: now };
+            (request.state, request.is_held) = (State::Asked { tunnel, at, since: now }, false);
             request.tries += 1;
             self.by_stream.insert((tunnel, at), no);
         }
@@ -401,4 +433,32 @@ pub fn choose(answers: &[(Answer, u32)], what: &What) -> Option<Found> {
 /// A name that an exit gives goes to a program that may believe anything.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::isolation::Group;
+
+    #[test]
+    fn so_many_requests_wait_and_no_more() {
+        let facts = Facts {
+            group: Group::Internal,
+            epoch: 0,
+            protocol: 5,
+            client: None,
+            credentials: None,
+            host: String::new(),
+            port: 0,
+        };
+        let what = What::Resolve(String::new());
+        let wish = Wish { what, facts, fields: Fields::default(), keeps_alive: false, from: None };
+        let mut streams = Streams::default();
+        for no in 0..MAX_REQUESTS {
+            assert!(streams.add(RequestNo(no as u64), wish.clone(), Tick::default()));
+        }
+        assert!(!streams.add(RequestNo(u64::MAX), wish.clone(), Tick::default()));
+        streams.remove(RequestNo(0));
+        assert!(streams.add(RequestNo(u64::MAX), wish, Tick::default()));
+    }
 }

@@ -10,7 +10,8 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use super::budget::Awaited;
-use super::circuits::{Demand, Found, New, Refusal};
+use super::circuits::{Demand, End, Found, New, Refusal};
+use super::events::{CircuitReason, CircuitStatus, Event, Mask, Purpose, StreamReason, StreamStatus};
 use super::junction::TunnelNo;
 use super::links::Goal;
 use super::{Client, Failure, Progress, RequestNo, What, world};
@@ -23,10 +24,10 @@ use crate::directory::Protocol;
 use crate::directory::params::Param;
 use crate::path::{self, Hop, Need, Path};
 use crate::wire::extend::Target;
-use crate::wire::relay_msg::BeginFlags;
+use crate::wire::relay_msg::{BeginFlags, EndReason};
 
 /// No circuit is being built for longer, whatever was learned; ours.
-const BUILD_LIMIT: Duration = Duration::from_secs(300);
+pub(super) const BUILD_LIMIT: Duration = Duration::from_secs(300);
 /// What an exit is told of IPv6.
 const IPV6: BeginFlags = BeginFlags(BeginFlags::IPV6_OK.0 | BeginFlags::IPV6_PREFERRED.0);
 /// The version of `Relay` from which on a relay knows ntor-v3.
@@ -55,9 +56,13 @@ impl Client {
         }
         if self.known.is_none_or(|(before, _)| before != valid_after) {
             self.pool.on_directory(&world, entropy);
+            self.events.say(Mask::NETWORK, || Some(Event::Consensus(valid_after)));
         }
         self.known = Some(known);
-        self.can_build = self.pool.check(&world).is_ok();
+        let is_enough = self.pool.check(&world).is_ok();
+        if core::mem::replace(&mut self.can_build, is_enough) != is_enough {
+            self.events.say(Mask::NETWORK, || Some(Event::Enough(is_enough)));
+        }
         if self.can_build {
             self.bootstrap.on_enough();
             self.tell();
@@ -69,8 +74,8 @@ impl Client {
         for (no, tunnel, at) in self.streams.unanswered(&self.setup.config.circuits, now.tick) {
             let unanswered = self.junction.tunnel_mut(tunnel).map(|tunnel| tunnel.recall(at));
             self.pool.retire(tunnel);
-            self.pool.on_detached(tunnel, false, now.tick);
-            self.streams.put_back(no, unanswered.unwrap_or_else(|| Sensitive::new(Vec::new())));
+            let unanswered = unanswered.unwrap_or_else(|| Sensitive::new(Vec::new()));
+            self.put_back(no, tunnel, unanswered, StreamReason::Ours(EndReason::TIMEOUT), now);
         }
         for no in self.streams.expired(self.setup.config.requests.timeout, now.tick) {
             self.fail(no, Failure::TimedOut, now);
@@ -82,7 +87,13 @@ impl Client {
         }
         let over = world(&self.bootstrap, &self.setup, now).map(|world| self.pool.tidy(&world));
         for (no, end) in over.into_iter().flatten() {
-            self.drop_circuit(no, end, now, entropy);
+            let is_measured = self.pool.get(no).is_some_and(|circuit| circuit.purpose() == Purpose::Measured);
+            let why = match end {
+                End::TooSlow if is_measured => CircuitReason::MeasurementExpired,
+                End::TooSlow => CircuitReason::TimedOut,
+                _ => CircuitReason::Finished,
+            };
+            self.drop_circuit(no, end, why, now, entropy);
         }
     }
 
@@ -91,10 +102,10 @@ impl Client {
         let mut may_begin = true;
         for no in self.streams.waiting().to_vec() {
             let Some(world) = world(&self.bootstrap, &self.setup, now) else { return };
-            let Some(request) = self.streams.get(no) else { continue };
+            let Some(request) = self.streams.get(no).filter(|request| !request.is_held) else { continue };
             let demand = request.demand(&self.setup.config.circuits);
             match self.pool.find(&demand, &world) {
-                Found::Open(tunnel) => self.attach(no, tunnel, now, entropy),
+                Found::Open(tunnel) => self.attach(no, tunnel, None, now, entropy),
                 Found::Nothing if may_begin => match self.pool.plan_for(&demand, &world, entropy) {
                     Ok(path) => self.begin_for(no, path, now, entropy),
                     Err(Refusal::Path(path::Error::NoExit)) => self.fail(no, Failure::NoExit, now),
@@ -109,14 +120,21 @@ impl Client {
         }
     }
 
-    /// Sends a request out by a circuit.
-    pub(super) fn attach(&mut self, no: RequestNo, tunnel_no: TunnelNo, now: Now, entropy: &mut dyn Entropy) {
+    /// Sends a request out by a circuit, from its last hop or from that one.
+    pub(super) fn attach(
+        &mut self,
+        no: RequestNo,
+        tunnel_no: TunnelNo,
+        hop: Option<HopNo>,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) {
         let (Some(request), Some(tunnel)) = (self.streams.get(no), self.junction.tunnel_mut(tunnel_no)) else { return };
         // C tor: only an exit that can is told that it may.
-        let last = self.pool.get(tunnel_no).and_then(|circuit| circuit.exit());
+        let exit = hop.unwrap_or(HopNo(u8::try_from(tunnel.hop_count().saturating_sub(1)).unwrap_or(u8::MAX)));
+        let last = self.pool.get(tunnel_no).and_then(|circuit| circuit.path.hops.get(usize::from(exit.0))?.ids.rsa);
         let relay = self.bootstrap.dir().zip(last).and_then(|(dir, last)| dir.by_rsa_id(&last));
         let does_ipv6 = |port| relay.is_some_and(|relay| relay.policy6().is_some_and(|policy| policy.allows(port)));
-        let exit = HopNo(u8::try_from(tunnel.hop_count().saturating_sub(1)).unwrap_or(u8::MAX));
         let stream = match &request.wish.what {
             What::Connect { host, port, flags, .. } => {
                 let flags = if does_ipv6(*port) { *flags } else { flags.without(IPV6) };
@@ -136,7 +154,8 @@ impl Client {
             self.pool.on_attached(tunnel_no, &demand, &world);
         }
         self.streams.on_asked(no, tunnel_no, at, now.tick);
-        self.flush(no, now, entropy);
+        self.say_stream(no, StreamStatus::Sent);
+        self.flush(no, now);
     }
 
     pub(super) fn begin_for(&mut self, no: RequestNo, path: Path, now: Now, entropy: &mut dyn Entropy) {
@@ -146,7 +165,7 @@ impl Client {
         let (facts, fields, avoided) = (demand.facts.clone(), demand.fields, demand.avoided.clone());
         let (target, is_stable) = (demand.target, demand.is_stable);
         let demand = Demand { target, is_stable, avoided: &avoided, facts: &facts, fields };
-        self.begin_circuit(path, is_stable, Some(&demand), now, entropy);
+        self.begin_circuit(path, is_stable, Purpose::General, Some(&demand), now, entropy);
     }
 
     pub(super) fn build_ahead(&mut self, now: Now, entropy: &mut dyn Entropy) {
@@ -155,7 +174,9 @@ impl Client {
         {
             let is_stable = matches!(need, Need::Exit { is_stable: true, .. });
             match self.pool.plan(&need, Awaited::Later, &world, entropy) {
-                Ok(path) => self.begin_circuit(path, is_stable, None, now, entropy),
+                Ok(path) => {
+                    self.begin_circuit(path, is_stable, Purpose::General, None, now, entropy);
+                }
                 Err(Refusal::Path(path::Error::NoExit)) => self.pool.forget_ports(&need),
                 Err(Refusal::Path(_)) => return self.pool.on_no_path(now.tick, entropy),
                 Err(Refusal::NotBefore(_) | Refusal::Busy) => return,
@@ -167,28 +188,29 @@ impl Client {
         &mut self,
         path: Path,
         is_stable: bool,
+        purpose: Purpose,
         demand: Option<&Demand<'_>>,
         now: Now,
         entropy: &mut dyn Entropy,
-    ) {
-        let Some(first) = path.hops.first() else { return };
+    ) -> Option<TunnelNo> {
+        let first = path.hops.first()?;
         let goal = Goal { ids: first.ids, addresses: vec![path.address] };
         self.reach([Progress::Starting, Progress::CircuitConnecting]);
-        let Some(link) = self.link_to(&goal, now) else { return };
+        let link = self.link_to(&goal, now)?;
         let with_ed25519 = self.dir().is_some_and(|dir| dir.consensus().params().is_on(Param::ExtendByEd25519Id));
         let hops = path.hops.iter().map(|hop| path_hop(hop, with_ed25519)).collect();
         let no = self.next_tunnel();
-        if self.junction.add_tunnel(no, link, hops, now.tick + BUILD_LIMIT, entropy).is_err() {
-            return;
-        }
+        self.junction.add_tunnel(no, link, hops, now.tick + BUILD_LIMIT, entropy).ok()?;
         if !self.setup.config.requests.refuses_internal_answers
             && let Some(tunnel) = self.junction.tunnel_mut(no)
         {
             tunnel.allow_internal_answers();
         }
         if let Some(world) = world(&self.bootstrap, &self.setup, now) {
-            self.pool.add(no, New { path, link, is_stable, demand }, &world);
+            self.pool.add(no, New { path, link, is_stable, purpose, demand }, &world);
         }
+        self.say_circuit(no, CircuitStatus::Launched);
+        Some(no)
     }
 
     pub(super) fn when_to_look(&self, now: Now) -> Option<Tick> {
@@ -209,7 +231,7 @@ impl Client {
 
 /// How a relay of a path is reached and proved. C tor: Ed25519 identities are in EXTEND2 only
 /// if the consensus wants them to be.
-fn path_hop(hop: &Hop, with_ed25519: bool) -> PathHop {
+pub(super) fn path_hop(hop: &Hop, with_ed25519: bool) -> PathHop {
     let speaks_v3 = hop.protocols.supports(Protocol::Relay, RELAY_NTOR_V3) && hop.ids.ed25519.is_some();
     let handshake = match hop.ntor {
         Some(key) if speaks_v3 => Handshake::NtorV3(key),

@@ -6,9 +6,10 @@
 //! C tor: `connection_ap_handshake_rewrite_and_attach`, `consider_plaintext_ports`,
 //! `parse_socks5_client_request`.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use super::{Command, Failure, Found, Host, Protocol, Request};
+use crate::base::redact::Sensitive;
 use crate::client::isolation::{Facts, Fields, Group};
 use crate::client::{What, Wish};
 use crate::config::Requests;
@@ -53,10 +54,10 @@ pub enum Notice {
 impl Door<'_> {
     /// Judges a request of a program at `client`, which has no address if it came by a socket
     /// in the file system.
-    pub fn judge(&self, request: &Request, client: Option<IpAddr>) -> (Verdict, Vec<Notice>) {
+    pub fn judge(&self, request: &Request, from: Option<SocketAddr>) -> (Verdict, Vec<Notice>) {
         let mut notices = Vec::new();
         let verdict = match self.check(request, &mut notices) {
-            Ok(None) => self.ask(request, client),
+            Ok(None) => self.ask(request, from),
             Ok(Some(found)) => Verdict::Answer(found),
             Err(failure) => Verdict::Refuse(failure),
         };
@@ -123,7 +124,7 @@ impl Door<'_> {
         if refuses { Err(Failure::PlaintextPort) } else { Ok(()) }
     }
 
-    fn ask(&self, request: &Request, client: Option<IpAddr>) -> Verdict {
+    fn ask(&self, request: &Request, from: Option<SocketAddr>) -> Verdict {
         let host = match &request.host {
             Host::Ip(ip) => ip.to_string(),
             Host::Name(name) => name.clone(),
@@ -145,14 +146,15 @@ impl Door<'_> {
                 Protocol::Socks4 | Protocol::Socks4a => 4,
                 Protocol::Socks5 => 5,
             },
-            client,
+            client: from.map(|from| from.ip()),
             credentials: credentials.map(|it| (it.user.clone(), it.password.clone())),
             host,
             port: request.port,
         };
         // C tor: only for those who give a name.
         let keeps_alive = self.flags.keep_alive && self.flags.isolation.socks_auth && credentials.is_some();
-        Verdict::Ask(Wish { what, facts, fields: Fields::of(self.flags.isolation), keeps_alive })
+        let from = from.map(Sensitive::new);
+        Verdict::Ask(Wish { what, facts, fields: Fields::of(self.flags.isolation), keeps_alive, from })
     }
 
     fn family(&self, host: &Host) -> Family {

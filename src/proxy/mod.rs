@@ -163,7 +163,7 @@ impl From<client::Failure> for Failure {
             client::Failure::NoExit => Failure::Unattachable,
             client::Failure::CircuitsBroke => Failure::Destroyed,
             client::Failure::NothingFound => Failure::ResolveFailed,
-            client::Failure::Exit(reason) => reason.into(),
+            client::Failure::Exit(reason) | client::Failure::Closed(reason) => reason.into(),
         }
     }
 }

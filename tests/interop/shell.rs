@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cepa::internal::client::events::LinkReason;
 use cepa::internal::client::files::{Name, PIECE_LEN, Work};
 use cepa::internal::client::isolation::{Facts, Fields, Group};
 use cepa::internal::client::junction::LinkNo;
@@ -114,7 +115,9 @@ impl Shell {
                     assert!(to.ip().is_loopback(), "it dials somebody else");
                     match Connection::open(to) {
                         Ok(connection) => drop(self.connections.insert(link, connection)),
-                        Err(_) => self.client.handle_closed(link, self.clock.now(), &mut SystemEntropy),
+                        Err(_) => {
+                            self.client.handle_closed(link, LinkReason::Refused, self.clock.now(), &mut SystemEntropy)
+                        }
                     }
                 }
                 output => self.told.push(output),
@@ -179,7 +182,7 @@ impl Shell {
         connection.flush();
         if connection.is_over {
             self.connections.remove(&link);
-            client.handle_closed(link, now, &mut SystemEntropy);
+            client.handle_closed(link, LinkReason::Refused, now, &mut SystemEntropy);
         }
     }
 }
@@ -261,5 +264,5 @@ fn wish(host: &str, port: u16) -> Wish {
         host: host.to_owned(),
         port,
     };
-    Wish { what, facts, fields: Fields::of(Isolation::default()), keeps_alive: false }
+    Wish { what, facts, fields: Fields::of(Isolation::default()), keeps_alive: false, from: None }
 }

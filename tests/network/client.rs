@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cepa::internal::base::time::{Now, Tick, earlier};
+use cepa::internal::client::events::{Event, LinkReason};
 use cepa::internal::client::files::Name;
 use cepa::internal::client::isolation::{Facts, Fields, Group};
 use cepa::internal::client::junction::LinkNo;
@@ -28,7 +29,7 @@ use super::disk::{Disk, Read};
 /// A client and its connections.
 pub struct Shell {
     pub client: Client,
-    entropy: SeededEntropy,
+    pub entropy: SeededEntropy,
     connections: BTreeMap<LinkNo, Connection>,
     pub progress: Vec<Progress>,
     /// Where it ever dialled.
@@ -40,6 +41,8 @@ pub struct Shell {
     pub disk: Disk,
     /// What was wrong with files.
     pub bad_files: Vec<(Name, Error)>,
+    /// All that was told of it.
+    pub events: Vec<Event>,
 }
 
 /// What a program was told, and has read.
@@ -126,7 +129,7 @@ pub fn asked(what: What, host: &str, user: &str) -> Wish {
         host: host.to_owned(),
         port: 80,
     };
-    Wish { what, facts, fields: Fields::of(Isolation::default()), keeps_alive: false }
+    Wish { what, facts, fields: Fields::of(Isolation::default()), keeps_alive: false, from: None }
 }
 
 impl Shell {
@@ -137,22 +140,31 @@ impl Shell {
 
     /// With what an earlier one left.
     pub fn start_with(network: &mut Network, setup: Setup, disk: Disk) -> Shell {
-        let entropy = SeededEntropy::new(network.seed(), "client");
-        let mut shell = Shell {
+        let mut shell = Shell { disk, ..Shell::prepare(network, setup) };
+        shell.begin(network);
+        shell
+    }
+
+    /// One that has not begun, with an empty disk.
+    pub fn prepare(network: &Network, setup: Setup) -> Shell {
+        Shell {
             client: Client::new(setup),
-            entropy,
+            entropy: SeededEntropy::new(network.seed(), "client"),
             connections: BTreeMap::new(),
             progress: Vec::new(),
             dialled: Vec::new(),
             ahead: 0,
             requests: BTreeMap::new(),
-            disk,
+            disk: Disk::default(),
             bad_files: Vec::new(),
-        };
-        let now = network.now();
-        shell.client.start(now, &mut shell.entropy);
-        shell.turn(network);
-        shell
+            events: Vec::new(),
+        }
+    }
+
+    /// Begins what was prepared.
+    pub fn begin(&mut self, network: &mut Network) {
+        self.client.start(network.now(), &mut self.entropy);
+        self.turn(network);
     }
 
     /// Does all that can be done now.
@@ -173,6 +185,7 @@ impl Shell {
                 },
             }
         }
+        self.events.extend(core::iter::from_fn(|| self.client.poll_event()));
         let (now, ready) = (self.now(network), self.client.ready().collect::<Vec<_>>());
         for link in ready {
             while let Some(bytes) = self.client.take_transmit(link, now, &mut self.entropy) {
@@ -224,7 +237,7 @@ impl Shell {
                 match arrival {
                     Arrival::Closed => {
                         self.connections.remove(&link);
-                        self.client.handle_closed(link, now, &mut self.entropy);
+                        self.client.handle_closed(link, LinkReason::Refused, now, &mut self.entropy);
                     }
                     Arrival::Bytes(bytes) => {
                         for chunk in bytes.chunks(frame::READ_LEN) {
@@ -292,7 +305,7 @@ impl Shell {
                 network.hang_up(connection.near);
             }
             let now = self.now(network);
-            self.client.handle_closed(link, now, &mut self.entropy);
+            self.client.handle_closed(link, LinkReason::Refused, now, &mut self.entropy);
         }
         self.turn(network);
     }

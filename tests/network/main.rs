@@ -11,6 +11,7 @@
 mod bootstrap;
 mod circuits;
 mod client;
+mod control;
 mod days;
 mod directory;
 mod disk;

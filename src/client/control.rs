@@ -1,0 +1,179 @@
+//! What a controller decides in the client's place: which relays a circuit goes over and what it
+//! is for, which circuit a stream gets and at which hop it leaves, where it goes, and when
+//! either is over.
+//!
+//! Inputs like all others: what becomes of them is seen by events. Not the language that
+//! controllers speak. Called by the shell. Spec: control-spec, "EXTENDCIRCUIT" and those
+//! after it. C tor: feature/control/control_cmd.c.
+
+use core::net::SocketAddr;
+
+use super::circuits::{End, Phase};
+use super::events::{CircuitReason, CircuitStatus, Purpose, StreamReason, StreamStatus};
+use super::junction::{LEG, TunnelNo};
+use super::streams::{Failure, RequestNo, State, What};
+use super::upkeep::{BUILD_LIMIT, path_hop};
+use super::{Client, Output};
+use crate::base::RsaId;
+use crate::base::random::Entropy;
+use crate::base::time::Now;
+use crate::circuit::hop::HopNo;
+use crate::directory::params::Param;
+use crate::path::{Hop, MAX_GIVEN, Path};
+use crate::wire::relay_msg::EndReason;
+
+/// Why it cannot be so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such circuit.
+    NoSuchCircuit,
+    /// There is no such stream.
+    NoSuchStream,
+    /// No path can be like that, or nobody can be reached where it begins.
+    BadPath,
+    /// The circuit is not built.
+    NotBuilt,
+    /// The circuit has no such hop.
+    NoSuchHop,
+    /// The stream is not one that waits for a circuit.
+    NotWaiting,
+}
+
+impl Client {
+    /// Whether requests wait, from now on, for a controller to say which circuit they get.
+    pub fn hold_requests(&mut self, holds: bool) {
+        self.holds_requests = holds;
+    }
+
+    /// A relay of the directory as a hop.
+    pub fn hop(&self, id: &RsaId) -> Option<Hop> {
+        self.dir().and_then(|dir| dir.by_rsa_id(id)).map(|relay| Hop::of(&relay))
+    }
+
+    /// Builds a circuit over these hops.
+    pub fn build(
+        &mut self,
+        hops: Vec<Hop>,
+        purpose: Purpose,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) -> Result<TunnelNo, Refused> {
+        let first = hops.first().filter(|_| hops.len() <= MAX_GIVEN).ok_or(Refused::BadPath)?;
+        let address = first.ipv4.map(SocketAddr::from).or(first.ipv6.map(SocketAddr::from)).ok_or(Refused::BadPath)?;
+        let path = Path { hops, address, guard: None, restriction: None };
+        let no = self.begin_circuit(path, false, purpose, None, now, entropy).ok_or(Refused::BadPath)?;
+        self.work(now, entropy);
+        Ok(no)
+    }
+
+    /// Adds hops to a circuit that is built.
+    pub fn extend(&mut self, no: TunnelNo, hops: &[Hop], now: Now, entropy: &mut dyn Entropy) -> Result<(), Refused> {
+        let circuit = self.pool.get(no).ok_or(Refused::NoSuchCircuit)?;
+        if circuit.phase != Phase::Open {
+            return Err(Refused::NotBuilt);
+        }
+        let with_ed25519 = self.dir().is_some_and(|dir| dir.consensus().params().is_on(Param::ExtendByEd25519Id));
+        let path = hops.iter().map(|hop| path_hop(hop, with_ed25519)).collect();
+        let tunnel = self.junction.tunnel_mut(no).ok_or(Refused::NoSuchCircuit)?;
+        tunnel.extend(LEG, path, now.tick + BUILD_LIMIT).map_err(|_| Refused::BadPath)?;
+        self.pool.on_extended(no, hops, now.tick);
+        self.work(now, entropy);
+        Ok(())
+    }
+
+    /// A circuit is for something else now.
+    pub fn set_purpose(&mut self, no: TunnelNo, purpose: Purpose) -> Result<(), Refused> {
+        let before = self.pool.get(no).map(|circuit| circuit.purpose()).ok_or(Refused::NoSuchCircuit)?;
+        self.pool.set_purpose(no, purpose);
+        self.say_circuit(no, CircuitStatus::Repurposed(before));
+        self.stir();
+        Ok(())
+    }
+
+    /// Closes a circuit, unless `only_if_unused` and it has streams.
+    pub fn close_circuit(
+        &mut self,
+        no: TunnelNo,
+        only_if_unused: bool,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), Refused> {
+        let has_streams = self.pool.get(no).map(|circuit| circuit.streams > 0).ok_or(Refused::NoSuchCircuit)?;
+        if !has_streams {
+            self.drop_circuit(no, End::Ours, CircuitReason::Requested, now, entropy);
+        } else if !only_if_unused {
+            self.fell(no);
+        }
+        self.work(now, entropy);
+        Ok(())
+    }
+
+    /// Puts a request that waits on a circuit, to leave it at `hop` or at its end; without a
+    /// circuit, it gets whichever is best.
+    pub fn attach_request(
+        &mut self,
+        no: RequestNo,
+        circuit: Option<(TunnelNo, Option<HopNo>)>,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), Refused> {
+        let request = self.streams.get(no).ok_or(Refused::NoSuchStream)?;
+        if request.state != State::Waiting {
+            return Err(Refused::NotWaiting);
+        }
+        let Some((tunnel, hop)) = circuit else {
+            self.streams.release(no);
+            self.stir();
+            self.work(now, entropy);
+            return Ok(());
+        };
+        let circuit = self.pool.get(tunnel).ok_or(Refused::NoSuchCircuit)?;
+        if circuit.phase != Phase::Open {
+            return Err(Refused::NotBuilt);
+        }
+        if hop.is_some_and(|hop| usize::from(hop.0) >= circuit.hops_built()) {
+            return Err(Refused::NoSuchHop);
+        }
+        self.attach(no, tunnel, hop, now, entropy);
+        self.work(now, entropy);
+        Ok(())
+    }
+
+    /// A request that waits goes elsewhere.
+    pub fn redirect(&mut self, no: RequestNo, to: &str, to_port: Option<u16>) -> Result<(), Refused> {
+        let request = self.streams.get_mut(no).ok_or(Refused::NoSuchStream)?;
+        if request.state != State::Waiting {
+            return Err(Refused::NotWaiting);
+        }
+        match &mut request.wish.what {
+            What::Connect { host, port, .. } => {
+                to.to_ascii_lowercase().clone_into(host);
+                *port = to_port.unwrap_or(*port);
+            }
+            What::Resolve(name) => to.to_ascii_lowercase().clone_into(name),
+            What::ResolvePtr(_) => return Err(Refused::NotWaiting),
+        }
+        self.say_stream(no, StreamStatus::Redirected);
+        Ok(())
+    }
+
+    /// Ends a stream, or a request; its program is told.
+    pub fn close_request(
+        &mut self,
+        no: RequestNo,
+        reason: EndReason,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), Refused> {
+        let request = self.streams.get(no).ok_or(Refused::NoSuchStream)?;
+        if let State::Open { .. } = request.state {
+            self.say_stream(no, StreamStatus::Closed(StreamReason::Ours(reason)));
+            self.end_stream(no, now);
+            self.outputs.push_back(Output::Ended { request: no, is_clean: false });
+        } else {
+            self.fail(no, Failure::Closed(reason), now);
+        }
+        self.work(now, entropy);
+        Ok(())
+    }
+}

@@ -1,0 +1,294 @@
+//! What programs ask of the client, and what becomes of it.
+//!
+//! Takes wishes and bytes from those who serve programs, and the ends of streams from tunnels;
+//! which circuit a request gets is `upkeep.rs`'s. Called by the shell, and by `mod.rs` with
+//! what tunnels report. Spec: tor-spec, "Application connections and stream management".
+//! C tor: core/or/connection_edge.c.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use super::events::{StreamReason, StreamStatus};
+use super::junction::{LEG, TunnelNo};
+use super::streams::{self, Failure, Fate, Found, RequestNo, State, What, Wish};
+use super::{Client, Output};
+use crate::base::random::Entropy;
+use crate::base::redact::Sensitive;
+use crate::base::time::Now;
+use crate::circuit::{Answer, Ended};
+use crate::wire::relay_msg::EndReason;
+
+impl Client {
+    /// A program wants something. What becomes of it is an output.
+    pub fn request(&mut self, wish: Wish, now: Now, entropy: &mut dyn Entropy) -> RequestNo {
+        let no = RequestNo(self.ids.next());
+        let port = match &wish.what {
+            What::Connect { port, .. } => Some(*port),
+            What::Resolve(_) | What::ResolvePtr(_) => None,
+        };
+        (self.last_wish, self.idle_before) = (now.tick, Duration::ZERO);
+        self.bootstrap.stir();
+        self.pool.ports.want(port, self.available_timeout(), now.tick, entropy);
+        let mut wish = wish;
+        wish.facts.epoch = self.epoch;
+        if self.setup.config.is_network_disabled {
+            self.outputs.push_back(Output::Failed(no, Failure::NetworkDisabled));
+        } else if !self.streams.add(no, wish, now.tick) {
+            self.outputs.push_back(Output::Failed(no, Failure::TooMany));
+        }
+        self.say_stream(no, StreamStatus::New);
+        if self.holds_requests && self.streams.hold(no) {
+            self.say_stream(no, StreamStatus::Held);
+        }
+        self.stir();
+        self.work(now, entropy);
+        no
+    }
+
+    /// Takes from the writer of a stream what there is room for; gives how much. If that is not
+    /// all, [`Output::Writable`] says when to go on. What is written before the stream is open
+    /// goes out with the request.
+    pub fn handle_write(&mut self, no: RequestNo, bytes: &[u8]) -> usize {
+        let Some(request) = self.streams.get_mut(no) else { return 0 };
+        let taken = match request.at() {
+            Some((tunnel, at)) if request.unsent.is_empty() => {
+                self.junction.tunnel_mut(tunnel).map_or(0, |tunnel| tunnel.handle_write(at, bytes))
+            }
+            _ => {
+                let taken = request.room().min(bytes.len());
+                request.unsent.extend(bytes.iter().take(taken));
+                taken
+            }
+        };
+        request.bytes.written += count(taken);
+        taken
+    }
+
+    /// The reader of a stream has taken so many bytes for good.
+    pub fn handle_taken(&mut self, no: RequestNo, bytes: usize) {
+        if let Some((tunnel, at)) = self.streams.get(no).and_then(|request| request.at()) {
+            self.junction.handle_taken(tunnel, at, bytes);
+        }
+    }
+
+    /// The program has written all that it will. Tor has no half-open streams: once what it
+    /// wrote is sent, nothing more is read.
+    pub fn finish(&mut self, no: RequestNo, now: Now) {
+        if let Some(request) = self.streams.get_mut(no) {
+            request.is_finished = true;
+            self.flush(no, now);
+        }
+    }
+
+    /// The program is gone.
+    pub fn cancel(&mut self, no: RequestNo, now: Now, entropy: &mut dyn Entropy) {
+        self.say_stream(no, StreamStatus::Closed(StreamReason::Ours(EndReason::DONE)));
+        self.end_stream(no, now);
+        self.work(now, entropy);
+    }
+
+    /// "New identity": what is asked for from now on shares no circuit with what was before.
+    pub fn new_identity(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.pool.retire_all();
+        self.stir();
+        self.work(now, entropy);
+    }
+
+    // --- what tunnels report -------------------------------------------------------------
+
+    /// A stream is open; the exit may have said what its name means.
+    pub(super) fn on_connected(
+        &mut self,
+        tunnel: TunnelNo,
+        no: RequestNo,
+        address: Option<(Sensitive<IpAddr>, u32)>,
+        now: Now,
+    ) {
+        self.streams.on_connected(no);
+        self.pool.on_answered(tunnel, self.bootstrap.dir());
+        if let Some((ip, seconds)) = address
+            && let Some(host) = self.streams.get(no).and_then(|request| name_of(&request.wish.what))
+        {
+            self.say_stream(no, StreamStatus::Remapped(ip));
+            self.say_name(no, &host, Some(ip.uncover().to_string()), seconds, now);
+        }
+        self.say_stream(no, StreamStatus::Succeeded);
+        self.outputs.push_back(Output::Connected(no));
+    }
+
+    /// A look-up was answered, and is over.
+    pub(super) fn on_resolved(&mut self, tunnel: TunnelNo, no: RequestNo, answers: &[(Answer, u32)], now: Now) {
+        self.pool.on_answered(tunnel, self.bootstrap.dir());
+        let Some(request) = self.streams.get(no) else { return };
+        let found = streams::choose(answers, &request.wish.what);
+        let (from, seconds) = (asked_for(&request.wish.what), answers.first().map_or(0, |(_, seconds)| *seconds));
+        let to = found.as_ref().map(|found| match found {
+            Found::Ip(ip) => ip.uncover().to_string(),
+            Found::Name(name) => name.uncover().clone(),
+        });
+        self.say_name(no, &from, to, seconds, now);
+        let Some(found) = found else { return self.fail(no, Failure::NothingFound, now) };
+        self.say_stream(no, StreamStatus::Succeeded);
+        self.say_stream(no, StreamStatus::Closed(StreamReason::Ours(EndReason::DONE)));
+        if let Some(request) = self.streams.remove(no) {
+            self.detach(&request, now);
+        }
+        self.outputs.push_back(Output::Found(no, found));
+    }
+
+    /// The far end ended a stream, or it fell with its circuit.
+    pub(super) fn on_ended(
+        &mut self,
+        no: RequestNo,
+        tunnel: TunnelNo,
+        why: &Ended,
+        unanswered: Sensitive<Vec<u8>>,
+        now: Now,
+    ) {
+        let Some(request) = self.streams.get(no) else { return };
+        if matches!(request.state, State::Open { .. }) {
+            let is_clean = matches!(why, Ended::ByFarEnd { end, .. } if end.reason == EndReason::DONE);
+            self.say_stream(no, StreamStatus::Closed(reason(why)));
+            if let Some(request) = self.streams.remove(no) {
+                self.detach(&request, now);
+            }
+            return self.outputs.push_back(Output::Ended { request: no, is_clean });
+        }
+        let exit = self.pool.get(tunnel).and_then(|circuit| circuit.exit());
+        let outcome = self.streams.judge(no, why, exit);
+        self.apply(tunnel, outcome.circuit, why);
+        match outcome.failure {
+            Some(failure) => self.fail(no, failure, now),
+            None => {
+                self.put_back(no, tunnel, unanswered, reason(why), now);
+            }
+        }
+        self.stir();
+    }
+
+    /// What the end of a stream means for its circuit.
+    fn apply(&mut self, tunnel: TunnelNo, fate: Fate, why: &Ended) {
+        match fate {
+            // C tor: INTERNAL may be anything, any other reason only the exit can have said.
+            Fate::Closes => {
+                self.pool.on_broken(tunnel);
+                self.pool.retire(tunnel);
+                if matches!(why, Ended::ByFarEnd { .. }) {
+                    self.fell(tunnel);
+                }
+                return;
+            }
+            Fate::Stays => {}
+            Fate::Retires => self.pool.retire(tunnel),
+            Fate::ExitBusy => {
+                let exit = self.pool.get(tunnel).and_then(|circuit| circuit.exit());
+                exit.into_iter().for_each(|exit| self.pool.on_busy(exit));
+                self.pool.retire(tunnel);
+            }
+        }
+        if matches!(why, Ended::ByFarEnd { end, .. } if end.reason != EndReason::INTERNAL) {
+            self.pool.on_answered(tunnel, self.bootstrap.dir());
+        }
+    }
+
+    /// Closes a circuit whose end says that it is broken; its other streams fall with it.
+    pub(super) fn fell(&mut self, no: TunnelNo) {
+        if let Some(tunnel) = self.junction.tunnel_mut(no) {
+            tunnel.close(LEG);
+        }
+        self.junction.collect(no);
+    }
+
+    /// A request waits for another circuit.
+    pub(super) fn put_back(
+        &mut self,
+        no: RequestNo,
+        tunnel: TunnelNo,
+        unanswered: Sensitive<Vec<u8>>,
+        why: StreamReason,
+        now: Now,
+    ) {
+        self.say_stream(no, StreamStatus::Detached(why));
+        self.pool.on_detached(tunnel, false, now.tick);
+        self.streams.put_back(no, unanswered);
+        if self.holds_requests && self.streams.hold(no) {
+            self.say_stream(no, StreamStatus::Held);
+        }
+    }
+
+    fn detach(&mut self, request: &streams::Request, now: Now) {
+        if let Some((tunnel, _)) = request.at() {
+            self.pool.on_detached(tunnel, request.wish.keeps_alive, now.tick);
+        }
+        self.stir();
+    }
+
+    pub(super) fn fail(&mut self, no: RequestNo, failure: Failure, now: Now) {
+        self.say_stream(no, StreamStatus::Failed(failure.into()));
+        self.say_stream(no, StreamStatus::Closed(failure.into()));
+        self.end_stream(no, now);
+        self.outputs.push_back(Output::Failed(no, failure));
+    }
+
+    /// Ends a stream, if it has come so far, and forgets the request.
+    pub(super) fn end_stream(&mut self, no: RequestNo, now: Now) {
+        let Some(request) = self.streams.remove(no) else { return };
+        if let Some((tunnel, at)) = request.at()
+            && let Some(tunnel) = self.junction.tunnel_mut(tunnel)
+        {
+            tunnel.reset(at);
+        }
+        self.detach(&request, now);
+    }
+
+    /// Gives the tunnel what it had no room for. True if it has taken all.
+    pub(super) fn flush(&mut self, no: RequestNo, now: Now) -> bool {
+        let Some(request) = self.streams.get_mut(no) else { return false };
+        let Some((tunnel_no, at)) = request.at() else { return false };
+        let Some(tunnel) = self.junction.tunnel_mut(tunnel_no) else { return false };
+        let taken = tunnel.handle_write(at, request.unsent.make_contiguous());
+        request.unsent.drain(..taken);
+        if !request.unsent.is_empty() {
+            return false;
+        }
+        request.unsent.shrink_to_fit();
+        if request.is_finished {
+            tunnel.finish(at);
+            self.say_stream(no, StreamStatus::Closed(StreamReason::Ours(EndReason::DONE)));
+            if let Some(request) = self.streams.remove(no) {
+                self.detach(&request, now);
+            }
+            return false;
+        }
+        true
+    }
+}
+
+/// The name that a program wants to connect to; none if it gave an address.
+fn name_of(what: &What) -> Option<String> {
+    match what {
+        What::Connect { host, .. } if host.parse::<IpAddr>().is_err() => Some(host.clone()),
+        _ => None,
+    }
+}
+
+/// What is looked up.
+fn asked_for(what: &What) -> String {
+    match what {
+        What::Connect { host, .. } | What::Resolve(host) => host.clone(),
+        What::ResolvePtr(ip) => ip.to_string(),
+    }
+}
+
+fn reason(why: &Ended) -> StreamReason {
+    match why {
+        Ended::ByFarEnd { end, .. } => StreamReason::Far(end.reason),
+        Ended::Refused(_) => StreamReason::Ours(EndReason::TORPROTOCOL),
+        Ended::WithCircuit(_) => StreamReason::Ours(EndReason::DESTROY),
+    }
+}
+
+fn count(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,216 @@
+//! What a controller sees of the client, and what it can decide in its place.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cepa::internal::base::RsaId;
+use cepa::internal::circuit::hop::HopNo;
+use cepa::internal::client::RequestNo;
+use cepa::internal::client::circuits::Phase;
+use cepa::internal::client::control::Refused;
+use cepa::internal::client::events::{
+    Bytes, CircuitReason, CircuitStatus, Event, LinkStatus, Mask, Purpose, StreamReason, StreamStatus,
+};
+use cepa::internal::client::junction::TunnelNo;
+use cepa::internal::directory::consensus::Flag;
+use cepa::internal::wire::relay_msg::EndReason;
+use cepa::lab::network::Network;
+
+use super::client::{Shell, connect, directory_network, honest, resolve, wish};
+use super::seed;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn watched() -> (Network, Shell) {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::prepare(&network, wish(&cache));
+    shell.client.subscribe(Mask::ALL);
+    shell.begin(&mut network);
+    (network, shell)
+}
+
+fn of_stream(shell: &Shell, no: RequestNo) -> Vec<StreamStatus> {
+    let mine = |event: &Event| match event {
+        Event::Stream(facts, status) if facts.stream == no => Some(*status),
+        _ => None,
+    };
+    shell.events.iter().filter_map(mine).collect()
+}
+
+fn of_circuit(shell: &Shell, no: TunnelNo) -> Vec<CircuitStatus> {
+    let mine = |event: &Event| match event {
+        Event::Circuit(facts, status) if facts.circuit == no => Some(*status),
+        _ => None,
+    };
+    shell.events.iter().filter_map(mine).collect()
+}
+
+fn tunnel_of(shell: &Shell, no: RequestNo) -> TunnelNo {
+    let mine = |event: &Event| match event {
+        Event::Stream(facts, StreamStatus::Sent) if facts.stream == no => facts.circuit,
+        _ => None,
+    };
+    shell.events.iter().find_map(mine).unwrap()
+}
+
+#[test]
+fn the_life_of_a_stream_and_of_its_circuit_is_told_in_order() {
+    let (mut network, mut shell) = watched();
+    let no = shell.request(&mut network, connect("source-5000.lab", "a"));
+    assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&no].is_over()));
+    let done = |status: &StreamStatus| *status == StreamStatus::Closed(StreamReason::Far(EndReason::DONE));
+    let statuses = of_stream(&shell, no);
+    assert_eq!(statuses[..2], [StreamStatus::New, StreamStatus::Sent]);
+    assert!(matches!(statuses[2..], [StreamStatus::Remapped(_), StreamStatus::Succeeded, ref end] if done(end)));
+    let sent = |event: &&Event| matches!(event, Event::Stream(facts, status) if facts.stream == no && done(status));
+    let Some(Event::Stream(facts, _)) = shell.events.iter().find(sent) else { panic!() };
+    assert_eq!(facts.bytes, Bytes { read: 5000, written: 0 });
+
+    let tunnel = tunnel_of(&shell, no);
+    use CircuitStatus::{Built, Extended, Launched};
+    assert_eq!(of_circuit(&shell, tunnel), [Launched, Extended, Extended, Extended, Built]);
+    let (facts, status) = shell.client.circuits().find(|(facts, _)| facts.circuit == tunnel).unwrap();
+    assert!(status == Built && facts.path.len() == 3 && facts.purpose == Purpose::General);
+    // CREATED2, two EXTENDED2, CONNECTED, END, and 5,000 bytes in eleven cells.
+    assert!(facts.traffic.cells_read == 16 && facts.traffic.read.used > 5000, "{:?}", facts.traffic);
+    assert_eq!((facts.traffic.cells_read - 1) * 498, facts.traffic.read.used + facts.traffic.read.unused);
+    assert!(facts.traffic.cells_written >= 4 && facts.traffic.written.used == 0);
+    let links =
+        |wanted| shell.events.iter().filter(|it| matches!(it, Event::Link(_, status) if *status == wanted)).count();
+    assert!(links(LinkStatus::Launched) > 0 && links(LinkStatus::Connected) > 0);
+    let names = shell.events.iter().filter(|event| matches!(event, Event::Name(_))).count();
+    assert_eq!(names, 1);
+    assert!(shell.events.iter().any(|event| matches!(event, Event::Consensus(_))));
+    assert!(shell.events.iter().any(|event| matches!(event, Event::Guard(_))));
+    assert!(shell.events.iter().any(|event| matches!(event, Event::Enough(true))));
+}
+
+/// C tor: `global_identifier`.
+#[test]
+fn no_stream_has_the_number_of_a_link() {
+    let (mut network, mut shell) = watched();
+    for user in 0..5 {
+        shell.serve(&mut network, connect("source-5000.lab", &user.to_string()), MINUTE);
+    }
+    let (mut links, mut streams) = (BTreeSet::new(), BTreeSet::new());
+    for event in &shell.events {
+        match event {
+            Event::Link(facts, LinkStatus::Launched) => assert!(links.insert(facts.link.0)),
+            Event::Stream(facts, StreamStatus::New) => assert!(streams.insert(facts.stream.0)),
+            _ => {}
+        }
+    }
+    assert!(links.len() > 1 && streams.len() > 5 && links.is_disjoint(&streams));
+}
+
+#[test]
+fn nothing_is_told_to_whoever_did_not_ask() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    shell.serve(&mut network, connect("source-5000.lab", "a"), MINUTE);
+    assert!(shell.events.is_empty());
+    shell.client.subscribe(Mask::STREAMS);
+    shell.serve(&mut network, connect("source-5000.lab", "b"), MINUTE);
+    assert!(!shell.events.is_empty() && shell.events.iter().all(|event| matches!(event, Event::Stream(..))));
+}
+
+#[test]
+fn what_fails_is_told_with_its_reason() {
+    let (mut network, mut shell) = watched();
+    for (wanted, reason) in [
+        (connect("refuse.lab", "a"), StreamReason::Far(EndReason::CONNECTREFUSED)),
+        (resolve("nowhere.example"), StreamReason::Ours(EndReason::RESOLVEFAILED)),
+    ] {
+        let no = shell.request(&mut network, wanted);
+        assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&no].is_over()));
+        let end = [StreamStatus::Failed(reason), StreamStatus::Closed(reason)];
+        assert!(of_stream(&shell, no).ends_with(&end), "{:?}", of_stream(&shell, no));
+    }
+}
+
+/// Three relays that can be a path: a guard, somebody, and an exit.
+fn hand_made(shell: &Shell) -> Vec<RsaId> {
+    let dir = shell.client.dir().unwrap();
+    let is = |flag, wanted| dir.relays().filter(move |relay| relay.flags().has(flag) == wanted).map(|it| it.rsa_id());
+    let exit = is(Flag::Exit, true).next().unwrap();
+    let mut others = is(Flag::Exit, false);
+    vec![others.next().unwrap(), others.next().unwrap(), exit]
+}
+
+fn build(shell: &mut Shell, network: &mut Network, path: &[RsaId]) -> TunnelNo {
+    let hops = path.iter().map(|id| shell.client.hop(id).unwrap()).collect();
+    let no = shell.client.build(hops, Purpose::Controller, network.now(), &mut shell.entropy).unwrap();
+    shell.turn(network);
+    no
+}
+
+fn is_built(shell: &Shell, no: TunnelNo) -> bool {
+    shell.client.pool().get(no).is_some_and(|circuit| circuit.phase == Phase::Open)
+}
+
+#[test]
+fn a_controller_builds_and_attaches() {
+    let (mut network, mut shell) = watched();
+    assert!(shell.bootstrap(&mut network));
+    let path = hand_made(&shell);
+    let no = build(&mut shell, &mut network, &path[..1]);
+    assert!(shell.run_until(&mut network, MINUTE, |shell| is_built(shell, no)));
+    let rest: Vec<_> = path[1..].iter().map(|id| shell.client.hop(id).unwrap()).collect();
+    shell.client.extend(no, &rest, network.now(), &mut shell.entropy).unwrap();
+    shell.turn(&mut network);
+    assert!(shell.run_until(&mut network, MINUTE, |shell| is_built(shell, no)));
+    let (facts, _) = shell.client.circuits().find(|(facts, _)| facts.circuit == no).unwrap();
+    assert!(facts.path == path && facts.purpose == Purpose::Controller);
+
+    // It is nobody's whom it was not given to.
+    let other = shell.request(&mut network, connect("source-5000.lab", "a"));
+    assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&other].is_over()));
+    assert_ne!(tunnel_of(&shell, other), no);
+
+    shell.client.hold_requests(true);
+    let held = shell.request(&mut network, connect("nowhere.example", "a"));
+    shell.run_until(&mut network, MINUTE / 2, |_| false);
+    assert_eq!(of_stream(&shell, held), [StreamStatus::New, StreamStatus::Held]);
+    let (now, entropy) = (network.now(), &mut shell.entropy);
+    let client = &mut shell.client;
+    assert_eq!(client.attach_request(held, Some((TunnelNo(9999), None)), now, entropy), Err(Refused::NoSuchCircuit));
+    assert_eq!(client.attach_request(held, Some((no, Some(HopNo(3)))), now, entropy), Err(Refused::NoSuchHop));
+    assert_eq!(client.attach_request(RequestNo(9999), None, now, entropy), Err(Refused::NoSuchStream));
+    client.redirect(held, "Source-5000.LAB", Some(80)).unwrap();
+    client.attach_request(held, Some((no, Some(HopNo(2)))), now, entropy).unwrap();
+    assert_eq!(client.attach_request(held, None, now, entropy), Err(Refused::NotWaiting));
+    shell.turn(&mut network);
+    assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&held].is_over()));
+    assert_eq!((tunnel_of(&shell, held), shell.requests[&held].read.len()), (no, 5000));
+    assert!(of_stream(&shell, held).contains(&StreamStatus::Redirected));
+
+    // One that is let go gets whichever is best.
+    let free = shell.request(&mut network, connect("source-5000.lab", "a"));
+    shell.client.attach_request(free, None, network.now(), &mut shell.entropy).unwrap();
+    assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&free].is_over()));
+    assert_ne!(tunnel_of(&shell, free), no);
+}
+
+#[test]
+fn a_controller_ends_what_it_likes() {
+    let (mut network, mut shell) = watched();
+    let no = shell.request(&mut network, connect("echo.lab", "a"));
+    assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&no].is_open));
+    let tunnel = tunnel_of(&shell, no);
+    let (client, now, entropy) = (&mut shell.client, network.now(), &mut shell.entropy);
+    client.close_circuit(tunnel, true, now, entropy).unwrap();
+    client.close_request(no, EndReason::MISC, now, entropy).unwrap();
+    client.close_circuit(tunnel, true, now, entropy).unwrap();
+    assert_eq!(client.close_circuit(tunnel, true, now, entropy), Err(Refused::NoSuchCircuit));
+    shell.turn(&mut network);
+    assert_eq!(shell.requests[&no].end, Some(false));
+    assert_eq!(of_circuit(&shell, tunnel).last(), Some(&CircuitStatus::Closed(CircuitReason::Requested)));
+
+    let no = shell.request(&mut network, connect("echo.lab", "a"));
+    assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&no].is_open));
+    let tunnel = tunnel_of(&shell, no);
+    shell.client.close_circuit(tunnel, false, network.now(), &mut shell.entropy).unwrap();
+    shell.turn(&mut network);
+    assert_eq!(shell.requests[&no].end, Some(false));
+    assert_eq!(of_circuit(&shell, tunnel).last(), Some(&CircuitStatus::Closed(CircuitReason::Requested)));
+}
