@@ -146,6 +146,17 @@ impl Driver {
         &self.requests
     }
 
+    /// How many relays those circuits go through that carry streams, or did.
+    pub fn hops(&self) -> Vec<usize> {
+        let client = self.client.borrow();
+        client
+            .pool()
+            .iter()
+            .filter(|(_, circuit)| circuit.is_used())
+            .map(|(_, circuit)| circuit.path.hops.len())
+            .collect()
+    }
+
     /// One input, and all that follows from it.
     fn with<T>(self: &Rc<Self>, input: impl FnOnce(&mut Client, Now) -> T) -> T {
         let result = input(&mut self.client.borrow_mut(), self.clock.now());

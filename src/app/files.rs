@@ -61,6 +61,11 @@ impl Files {
         Ok((Files { orders: Some(orders), under_way: Cell::new(0), thread: Some(thread) }, done))
     }
 
+    /// For a client that keeps nothing, and orders nothing.
+    pub fn nowhere() -> Files {
+        Files { orders: None, under_way: Cell::new(0), thread: None }
+    }
+
     /// Whether it takes more work now.
     pub fn has_room(&self) -> bool {
         self.under_way.get() < MAX_ORDERS

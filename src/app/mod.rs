@@ -5,6 +5,7 @@
 //! protocol; what is decided, the quiet floors decide. The lab may use it, it never names the
 //! lab. Called by `bin/cepa.rs`. Spec: none. C tor: app/main/main.c, app/config/config.c.
 
+pub mod client;
 pub mod command;
 pub mod conn;
 pub mod disk;
@@ -169,13 +170,7 @@ fn live(wanted: &Wanted, setup: Setup, clock: SystemClock, log: &Rc<Logger>) -> 
         // C tor: then nothing is listened to but what controls it.
         match config.is_network_disabled {
             true => log.notice(format_args!("DisableNetwork is set: nothing is listened to, and nobody is asked.")),
-            false => {
-                let seats = Seats::new(runtime::descriptor_limit());
-                for (listener, entry) in listeners(config, log)? {
-                    let policy = config.requests.policy.clone();
-                    drop(spawn_local(welcome(Rc::clone(&driver), listener, entry, policy, Rc::clone(&seats))));
-                }
-            }
+            false => drop(open_ports(&driver, config)?),
         }
         drop(spawn_local(Rc::clone(&driver).hear_files(done)));
         drop(spawn_local(Rc::clone(&driver).run()));
@@ -231,6 +226,18 @@ fn directories(config: &Config, log: &Logger) -> Result<(Places, Lock), Error> {
     };
     let lock = data.lock().map_err(|fault| Error::Directory("DataDirectory", data.path().to_owned(), fault))?;
     Ok((Places { data, cache }, lock))
+}
+
+/// Opens the ports of a client and lets programs in; says where they are.
+fn open_ports(driver: &Rc<Driver>, config: &Config) -> Result<Vec<String>, Error> {
+    let seats = Seats::new(runtime::descriptor_limit());
+    let listeners = listeners(config, driver.log())?;
+    let places = listeners.iter().map(|(listener, _)| listener.at().to_owned()).collect();
+    for (listener, entry) in listeners {
+        let policy = config.requests.policy.clone();
+        drop(spawn_local(welcome(Rc::clone(driver), listener, entry, policy, Rc::clone(&seats))));
+    }
+    Ok(places)
 }
 
 /// Opens all ports, or none.
