@@ -15,11 +15,12 @@ use cepa::lab::{RelayIds, TlsProvider, town};
 
 const USAGE: &str = "\
 usage: cepa-lab [--relays N] [--listed N] [--seed N] [--latency MS] [--port N] [--villain NAME]
-                [--torrc-out FILE] [--arti-out FILE] [--network-only]
+                [--torrc-out FILE] [--arti-out FILE] [--socks-port N | --network-only]
        cepa-lab probe [--tls graviola|portable] ADDR:PORT [FINGERPRINT]
 
-Without a command: runs a private Tor network on 127.0.0.1 until Ctrl-C. Any Tor client can
-use it with the lines it prints, or writes to the files named.
+Without a command: runs a private Tor network on 127.0.0.1, and a client on it, until Ctrl-C.
+The client downloads something at once and says so; programs use it by the SOCKS port that is
+printed. Other Tor clients can use the network with the lines printed, or written to files.
   --relays N         how many relays run (11)
   --listed N         how many are listed in all; the others are made up
   --seed N           everything but ports and dates follows from it (1)
@@ -28,7 +29,8 @@ use it with the lines it prints, or writes to the files named.
   --villain NAME     one relay misbehaves; an unknown name lists them all
   --torrc-out FILE   lines that point C tor at it, written once it answers
   --arti-out FILE    the same for Arti
-  --network-only     no client of our own (there is none yet)
+  --socks-port N     the client listens there (without it, on any free port)
+  --network-only     no client of our own
 
 probe: dials the relay at ADDR:PORT (an IP address, [IPv6] in brackets), proves its identities
 and prints what it said. FINGERPRINT is who it must be: 40 hex digits (RSA), or 43 characters
@@ -93,11 +95,12 @@ fn wish(arguments: &[&str]) -> Result<town::Wish, String> {
             "--villain" => wish.plan.villain = Some(Villain::of_name(value()?)?),
             "--torrc-out" => wish.torrc = Some(PathBuf::from(value()?)),
             "--arti-out" => wish.arti = Some(PathBuf::from(value()?)),
-            "--network-only" => {}
+            "--socks-port" => wish.socks_port = Some(number(flag, value()?)?),
+            "--network-only" => wish.network_only = true,
             other if other.starts_with('-') => {
                 return Err(format!(
                     "unknown flag {other:?}; known: --relays, --listed, --seed, --latency, --port, --villain, \
-                     --torrc-out, --arti-out, --network-only"
+                     --torrc-out, --arti-out, --socks-port, --network-only"
                 ));
             }
             other => return Err(format!("unknown command {other:?}; known: probe, or flags for a network")),
@@ -105,6 +108,12 @@ fn wish(arguments: &[&str]) -> Result<town::Wish, String> {
     }
     if wish.plan.port == Some(0) {
         return Err("--port 0: ports begin at 1; without --port any free ones are taken".to_owned());
+    }
+    if wish.socks_port == Some(0) {
+        return Err("--socks-port 0: ports begin at 1; without it any free one is taken".to_owned());
+    }
+    if wish.socks_port.is_some() && wish.network_only {
+        return Err("--socks-port is the client's, and --network-only leaves it out".to_owned());
     }
     if wish.plan.latency > MOST_LATENCY {
         let most = MOST_LATENCY.as_millis();

@@ -1,21 +1,43 @@
-//! A network for a person at a terminal: opened, told of, and kept until Ctrl-C.
+//! A network for a person at a terminal, and a client on it: opened, told of, and kept until
+//! Ctrl-C.
 //!
-//! What is written to files is written only once the network answers. Called by
-//! `bin/cepa-lab.rs`. Spec: none.
+//! What is written to files is written only once the network answers. The client downloads
+//! something at once, so that the person sees that it works. Called by `bin/cepa-lab.rs`.
+//! Spec: none.
 #![allow(clippy::print_stdout, reason = "it speaks to the person who started it")]
 
 use core::fmt;
+use core::net::{Ipv4Addr, SocketAddr};
+use core::time::Duration;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::thread;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
 
 use super::plan::{self, Plan, Town};
 use super::probe::{self, Target};
+use super::{SystemClock, fetch};
+use crate::app;
+use crate::app::client::Client;
+use crate::app::runtime;
 use crate::base::RelayIds;
 use crate::crypto::tls::Provider;
 
 /// How often the status line is drawn; ours.
 const STATUS: Duration = Duration::from_secs(1);
+/// How many mebibytes the client downloads at the start; ours, four times what a stream may have
+/// under way.
+const FIRST_MIB: u64 = 1;
+/// How long nothing may come of it; ours, more than the `SocksTimeout` after which the client
+/// says no.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// What a person downloads to try it; ours, some seconds at most.
+const SECOND_MIB: u64 = 16;
+/// The SOCKS port that a person gives C tor. Differs: not C tor's 9050, which may be taken.
+const TORS_PORT: u16 = 9150;
 
 /// What was asked for.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +48,10 @@ pub struct Wish {
     pub torrc: Option<PathBuf>,
     /// Where to write the lines for Arti.
     pub arti: Option<PathBuf>,
+    /// Whether there is no client of ours.
+    pub network_only: bool,
+    /// Where that client listens; without it, anywhere.
+    pub socks_port: Option<u16>,
 }
 
 /// Why it ended before its time.
@@ -35,12 +61,16 @@ pub enum Error {
     Plan(plan::Error),
     /// A relay of it does not answer.
     Silent(probe::Error),
+    /// The client could not begin.
+    Client(app::Error),
+    /// The client's download was in vain.
+    Fetch(fetch::Error),
     /// A file cannot be written.
     File(PathBuf, io::Error),
     /// Nothing can be printed.
     Output(io::Error),
-    /// Ctrl-C cannot be heard.
-    Signal(io::Error),
+    /// Ctrl-C cannot be heard, or nothing can be run.
+    System(io::Error),
 }
 
 impl fmt::Display for Error {
@@ -48,18 +78,18 @@ impl fmt::Display for Error {
         match self {
             Error::Plan(error) => write!(f, "no network: {error}"),
             Error::Silent(error) => write!(f, "a relay of the network does not answer: {error}"),
+            Error::Client(error) => write!(f, "no client: {error}"),
+            Error::Fetch(error) => write!(f, "nothing can be downloaded by the client: {error}"),
             Error::File(path, error) => write!(f, "{}: {error}", path.display()),
             Error::Output(error) => write!(f, "nothing can be printed: {error}"),
-            Error::Signal(error) => write!(f, "Ctrl-C cannot be heard: {error}"),
+            Error::System(error) => write!(f, "{error}"),
         }
     }
 }
 
 /// Opens the network, tells of it, and waits for Ctrl-C.
-#[allow(clippy::disallowed_methods, reason = "the person wants to know how long it took")]
 pub fn run(wish: &Wish) -> Result<(), Error> {
-    let begun = Instant::now();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (clock, threads) = (SystemClock::start(), thread::available_parallelism().map_or(1, usize::from));
     let town = wish.plan.open(threads, Provider::best()).map_err(Error::Plan)?;
     let first = &town.relays()[0];
     let wanted = RelayIds { rsa: Some(first.rsa), ed25519: Some(first.ed25519) };
@@ -67,29 +97,83 @@ pub fn run(wish: &Wish) -> Result<(), Error> {
     probe::run(&target).map_err(Error::Silent)?;
     save(wish.torrc.as_deref(), &town.torrc())?;
     save(wish.arti.as_deref(), &town.arti_toml())?;
-    let told = format!(
-        "network   {} relays on 127.0.0.1, up in {:.2?}\n# for C tor, or any client that reads a torrc:\n{}\n{}\n",
+    let network = format!(
+        "network   {} relays on 127.0.0.1, up in {:.2?}\n# for C tor, or any client that reads a torrc:\n{}\n",
         town.relays().len(),
-        begun.elapsed(),
+        clock.now().tick.since(Default::default()),
         town.torrc().trim_end(),
-        how_to(wish.torrc.as_deref())
     );
-    match io::stdout().lock().write_all(told.as_bytes()) {
-        // Whoever reads no further may still use the files.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(Error::Output(error)),
-        _ => {}
-    }
-    wait(&town).map_err(Error::Signal)
+    let (executor, local) = (runtime::executor().map_err(Error::System)?, LocalSet::new());
+    local.block_on(&executor, async {
+        // Heard from the first line on.
+        let interrupt = signal(SignalKind::interrupt()).map_err(Error::System)?;
+        let guest = if wish.network_only { None } else { Some(Guest::start(wish, &town)?) };
+        tell(&match &guest {
+            None => format!("{network}{}\n", how_to(wish.torrc.as_deref())),
+            Some(guest) => format!("{network}socks {}\n{}\n", guest.socks, curl(guest.socks)),
+        })?;
+        live(&town, guest, interrupt).await
+    })
 }
 
-/// How a person tries it.
+/// A client on the network.
+struct Guest {
+    client: Client,
+    socks: SocketAddr,
+    /// Whether all that it meets is honest, so that nothing may fail.
+    is_safe: bool,
+}
+
+impl Guest {
+    fn start(wish: &Wish, town: &Town) -> Result<Guest, Error> {
+        let port = wish.socks_port.map_or_else(|| "auto".to_owned(), |port| port.to_string());
+        let lines = format!("{}SocksPort {port}\nLog warn stderr\n", town.torrc());
+        let client = Client::start("cepa-lab", &lines).map_err(Error::Client)?;
+        let socks = client.ports().first().and_then(|port| port.parse().ok());
+        let socks = socks.ok_or_else(|| Error::System(io::ErrorKind::AddrNotAvailable.into()))?;
+        Ok(Guest { client, socks, is_safe: wish.plan.villain.is_none() })
+    }
+
+    /// Downloads something, on a thread of its own.
+    fn fetch(&self) -> Result<oneshot::Receiver<Result<Duration, fetch::Error>>, Error> {
+        let ((done, result), socks) = (oneshot::channel(), self.socks);
+        let fetch = move || drop(done.send(fetch::fetch(socks, FIRST_MIB << 20, PATIENCE)));
+        thread::Builder::new().name("lab fetch".to_owned()).spawn(fetch).map_err(Error::System)?;
+        Ok(result)
+    }
+
+    /// What came of it, in words.
+    fn report(&self, result: Result<Duration, fetch::Error>) -> Result<String, Error> {
+        match result {
+            Ok(took) => {
+                let hops = self.client.hops().into_iter().max().unwrap_or_default();
+                Ok(format!("fetched {FIRST_MIB} MiB through {hops} relays in {:.2} s", took.as_secs_f64()))
+            }
+            // Where somebody misbehaves, that is what there is to be seen.
+            Err(error) if !self.is_safe => Ok(Error::Fetch(error).to_string()),
+            Err(error) => Err(Error::Fetch(error)),
+        }
+    }
+}
+
+/// How a person has the client download something.
+fn curl(socks: SocketAddr) -> String {
+    format!(
+        "curl --socks5-hostname {socks} -sSo /dev/null -w '%{{size_download}} bytes in %{{time_total}} s\\n' http://{}/{}",
+        fetch::HOST,
+        SECOND_MIB << 20
+    )
+}
+
+/// How a person tries it with C tor.
 fn how_to(torrc: Option<&Path>) -> String {
     let file = torrc.map_or("FILE".into(), Path::to_string_lossy);
     let first = if torrc.is_none() { "  (the lines above are FILE; --torrc-out writes them)" } else { "" };
     format!(
         "# to try it with C tor:{first}\n\
-         tor --defaults-torrc /dev/null -f {file} --SocksPort 9150 --DataDirectory \"$(mktemp -d)\"\n\
-         curl --socks5-hostname 127.0.0.1:9150 --output /dev/null http://http.lab/16777216"
+         tor --defaults-torrc /dev/null -f {file} --SocksPort {TORS_PORT} --DataDirectory \"$(mktemp -d)\"\n\
+         {}",
+        curl(SocketAddr::from((Ipv4Addr::LOCALHOST, TORS_PORT)))
     )
 }
 
@@ -97,22 +181,40 @@ fn save(path: Option<&Path>, text: &str) -> Result<(), Error> {
     path.map_or(Ok(()), |path| std::fs::write(path, text).map_err(|error| Error::File(path.to_owned(), error)))
 }
 
-/// Waits for Ctrl-C; a terminal is shown what goes on.
-fn wait(town: &Town) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// Whoever reads no further may still use the network.
+fn tell(text: &str) -> Result<(), Error> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Tells what the client has downloaded, and waits for Ctrl-C; a terminal is shown what goes on.
+async fn live(town: &Town, guest: Option<Guest>, mut interrupt: Signal) -> Result<(), Error> {
     let is_terminal = io::stdout().is_terminal();
-    runtime.block_on(async {
-        let mut interval = tokio::time::interval(STATUS);
-        let end = tokio::signal::ctrl_c();
-        tokio::pin!(end);
-        loop {
-            tokio::select! {
-                heard = &mut end => break heard,
-                _ = interval.tick(), if is_terminal => show(&status(town))?,
-            }
+    let mut interval = tokio::time::interval(STATUS);
+    let fetched = async {
+        match &guest {
+            Some(guest) => guest.report(guest.fetch()?.await.unwrap_or(Err(fetch::Error::Gibberish))),
+            None => core::future::pending().await,
         }
-    })?;
-    if is_terminal { show("stopped\n") } else { Ok(()) }
+    };
+    tokio::pin!(fetched);
+    let mut is_fetched = false;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            text = &mut fetched, if !is_fetched => {
+                is_fetched = true;
+                if is_terminal {
+                    show("").map_err(Error::Output)?;
+                }
+                tell(&format!("{}\n", text?))?;
+            }
+            _ = interval.tick(), if is_terminal => show(&status(town)).map_err(Error::Output)?,
+        }
+    }
+    if is_terminal { show("stopped\n").map_err(Error::Output) } else { Ok(()) }
 }
 
 /// Draws the last line anew.
