@@ -1,5 +1,5 @@
-//! Held against programs that nobody here wrote: Debian's `tor`, and the Arti that `CEPA_ARTI`
-//! names, if it names one.
+//! Held against programs that nobody here wrote: Debian's `tor`, the Arti that `CEPA_ARTI`
+//! names, if it names one, and those that fetch through us: curl, wget, Python, a browser.
 //!
 //! Everything runs inside an empty network namespace (loopback only), which this program
 //! makes for itself when it is not in one already, so that no packet can leave the
@@ -15,6 +15,8 @@ mod cpu;
 mod directory;
 mod kept;
 mod lab;
+mod origin;
+mod outside;
 mod probe;
 mod program;
 mod relays;
@@ -50,6 +52,14 @@ const TESTS: &[Test] = &[
     ("programs_fetch_through_the_lab_by_our_program", program::programs_fetch_through_the_lab_by_our_program),
     ("our_program_goes_on_where_it_ended", kept::our_program_goes_on_where_it_ended),
     ("programs_fetch_through_tor_by_our_program", program::programs_fetch_through_tor_by_our_program),
+    (outside::CURL, outside::curl_fetches_by_every_kind_of_socks),
+    (outside::WGET, outside::wget_fetches_under_torsocks),
+    (outside::REQUESTS_OF_PYTHON, outside::python_fetches_by_requests_and_by_pysocks),
+    (outside::BROWSER, outside::a_browser_loads_a_page_with_all_its_parts),
+    (outside::LOOK_UPS, outside::tor_resolve_finds_names_and_addresses),
+    ("a_thousand_requests_at_once_are_each_answered", outside::a_thousand_requests_at_once_are_each_answered),
+    (outside::CURLS_AT_ONCE, outside::curl_fetches_a_thousand_pages_in_parallel),
+    (outside::MUCH_AT_ONCE, outside::much_goes_both_ways_and_arrives_as_it_was),
     (
         "a_program_that_ends_its_half_ends_both_once_all_is_sent",
         program::a_program_that_ends_its_half_ends_both_once_all_is_sent,
@@ -82,19 +92,24 @@ fn main() -> ExitCode {
     if !in_empty_namespace() {
         return enter_namespace(&arguments);
     }
-    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    run(filter.map(String::as_str))
+    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    run(&filters)
 }
 
 /// Says why nothing runs; a failure where interop is required.
 fn skip(reason: &str) -> ExitCode {
-    if std::env::var("CEPA_INTEROP").is_ok_and(|wish| wish == "required") {
+    if is_required() {
         eprintln!("interop: required, but {reason}");
         return ExitCode::FAILURE;
     }
     println!("interop: skipped: {reason}");
     println!("test result: ok. 0 passed; 0 failed; {} ignored; 0 measured; 0 filtered out", TESTS.len());
     ExitCode::SUCCESS
+}
+
+/// Whether all must run.
+fn is_required() -> bool {
+    std::env::var("CEPA_INTEROP").is_ok_and(|wish| wish == "required")
 }
 
 /// Whether there is no way out of here: no interface but loopback, and no route.
@@ -137,14 +152,18 @@ fn excuse(name: &str) -> Option<&'static str> {
     match name {
         ARTI if tor::arti().is_none() => Some("CEPA_ARTI names no arti"),
         COST if cfg!(debug_assertions) => Some("only a release build is worth measuring"),
-        _ => None,
+        // Where all must run, it fails for what is missing.
+        _ if is_required() => None,
+        _ => outside::missing(name),
     }
 }
 
-/// Runs the tests one after the other, and reports like Rust's own harness.
-fn run(filter: Option<&str>) -> ExitCode {
+/// Runs the tests one after the other, those whose names contain any of these words if there are
+/// any, and reports like Rust's own harness.
+fn run(filters: &[&String]) -> ExitCode {
     let start = Instant::now();
-    let chosen: Vec<_> = TESTS.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter))).collect();
+    let is_chosen = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let chosen: Vec<_> = TESTS.iter().filter(|(name, _)| is_chosen(name)).collect();
     println!("\nrunning {} tests", chosen.len());
     let (mut failed, mut ignored) = (0, 0);
     for (name, test) in &chosen {
@@ -157,6 +176,7 @@ fn run(filter: Option<&str>) -> ExitCode {
         println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
         failed += usize::from(!passed);
     }
+    relays::end_shared();
     println!(
         "\ntest result: {}. {} passed; {failed} failed; {ignored} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
         if failed == 0 { "ok" } else { "FAILED" },

@@ -11,7 +11,7 @@ use cepa::lab::TlsProvider;
 use cepa::lab::plan::{Plan, Town};
 
 use super::lab::{Guest, MIB};
-use super::relays::TorNetwork;
+use super::relays;
 use super::tor::{Client, Folder};
 
 pub const CEPA: &str = env!("CARGO_BIN_EXE_cepa");
@@ -53,10 +53,13 @@ pub fn programs_fetch_through_the_lab_by_our_program() {
     assert!(!socket.exists());
 }
 
+/// Our program on the network of these lines, which is another process's.
+pub fn guest_on(lines: &str) -> Guest {
+    Guest::with(start(&mut Command::new(CEPA), Folder::with_data(), lines), None)
+}
+
 pub fn programs_fetch_through_tor_by_our_program() {
-    let network = TorNetwork::start();
-    let client = start(&mut Command::new(CEPA), Folder::with_data(), network.directory_lines());
-    let guest = Guest::with(client, None);
+    let guest = guest_on(relays::shared().directory_lines());
     guest.reaches_a_socket_of_this_machine();
 }
 
@@ -129,7 +132,7 @@ fn descriptors(process: u32) -> usize {
 }
 
 /// Of this process.
-fn descriptor_limit() -> usize {
+pub fn descriptor_limit() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
     line.split_ascii_whitespace().next().unwrap().parse().unwrap()

@@ -9,9 +9,11 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::origin;
 use super::tor::{Folder, Running, free_port, processor_time, start_quietly};
 
 const AUTHORITIES: usize = 3;
@@ -25,6 +27,24 @@ const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 /// Where a relay keeps it.
 const CONSENSUS: &str = "cached-microdesc-consensus";
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// The network that tests share which do it no harm.
+static SHARED: Mutex<Option<Arc<TorNetwork>>> = Mutex::new(None);
+
+/// It, started by the first who wants it, together with the name server of its exits.
+pub fn shared() -> Arc<TorNetwork> {
+    let mut shared = SHARED.lock().unwrap();
+    let start = || {
+        origin::serve_names();
+        Arc::new(TorNetwork::start())
+    };
+    Arc::clone(shared.get_or_insert_with(start))
+}
+
+/// Ends it. Nobody else would: what is static is never dropped.
+pub fn end_shared() {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
+}
 
 /// A running network.
 pub struct TorNetwork {
@@ -191,6 +211,11 @@ impl Draft {
             Kind::Relay => "ExitPolicy reject *:*\n",
             Kind::Exit => "ExitRelay 1\nExitPolicyRejectPrivate 0\nExitPolicy accept *:*\n",
         });
+        if self.kind == Kind::Exit {
+            let names = self.data.join("resolv.conf");
+            fs::write(&names, origin::RESOLV_CONF).unwrap();
+            writeln!(torrc, "ServerDNSResolvConfFile {}", names.display()).unwrap();
+        }
         if self.kind == Kind::Authority {
             writeln!(torrc, "DirPort 127.0.0.1:{}", self.dir_port).unwrap();
         }

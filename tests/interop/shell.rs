@@ -26,7 +26,7 @@ use cepa::internal::wire::relay_msg::BeginFlags;
 use cepa::lab::{SystemClock, SystemEntropy, TlsProvider};
 use rustls::ClientConnection;
 
-use super::relays::TorNetwork;
+use super::relays;
 
 /// How long it may take to learn a network of eleven relays, and to fetch something through it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -217,7 +217,7 @@ impl Connection {
 }
 
 pub fn our_client_learns_a_network_of_tor_and_fetches_through_it() {
-    let network = TorNetwork::start();
+    let network = relays::shared();
     let begun = Instant::now();
     let mut shell = Shell::start(network.directory_lines(), None);
     shell.run_until(|shell| shell.progress.last() >= Some(&Progress::EnoughDirectory));
