@@ -389,17 +389,18 @@ impl Bootstrap {
         Some(Order { fetch, goal })
     }
 
-    /// Whom to ask: fallbacks, or where there are none, authorities.
+    /// Whom to ask: fallbacks, or where none of them may be asked now, authorities.
     fn server(&self, for_microdescs: bool, now: Tick, entropy: &mut dyn Entropy) -> Option<Goal> {
+        let may_ask = |goal: &Goal| goal.ids.rsa.is_some_and(|id| self.directories.may_ask(&id, for_microdescs, now));
         let fallbacks = self.fallbacks.iter().map(|fallback| Goal {
             ids: fallback.ids,
             addresses: [Some(fallback.address), fallback.ipv6.map(Into::into)].into_iter().flatten().collect(),
         });
-        let mut goals: Vec<Goal> = fallbacks.collect();
+        let mut goals: Vec<Goal> = fallbacks.filter(may_ask).collect();
         if goals.is_empty() {
-            goals.extend(self.authorities.iter().filter(|authority| !authority.is_bridge).filter_map(goal));
+            let authorities = self.authorities.iter().filter(|authority| !authority.is_bridge);
+            goals.extend(authorities.filter_map(goal).filter(may_ask));
         }
-        goals.retain(|goal| goal.ids.rsa.is_some_and(|id| self.directories.may_ask(&id, for_microdescs, now)));
         let drawn = random::below(entropy, u32::try_from(goals.len()).ok()?);
         let place = usize::try_from(drawn).ok()?;
         (place < goals.len()).then(|| goals.swap_remove(place))

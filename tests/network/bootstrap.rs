@@ -6,7 +6,7 @@ use cepa::internal::client::Progress;
 use cepa::lab::network::{Place, Role};
 use cepa::lab::villain::Villain;
 
-use super::client::{Shell, directory_network, honest, wish};
+use super::client::{Shell, directory_network, honest, setup_with, wish};
 use super::seed;
 
 #[test]
@@ -34,6 +34,19 @@ fn only_those_are_dialled_who_were_named() {
     let guards: Vec<_> = relays.iter().map(|relay| network.facts(*relay).address).collect();
     let first = shell.dialled.iter().take_while(|to| named.contains(to)).count();
     assert!(first > 0 && shell.dialled.iter().all(|to| guards.contains(to)), "{:?}", shell.dialled);
+}
+
+/// Fallbacks that are gone are no reason to know nothing.
+#[test]
+fn authorities_are_asked_where_no_fallback_answers() {
+    let (mut network, relays, cache) = directory_network(seed(), honest);
+    let id = "A".repeat(40);
+    let setup = setup_with(&cache, &format!("FallbackDir 192.0.2.1:80 orport=443 id={id}"));
+    let mut shell = Shell::start(&mut network, setup);
+    assert!(shell.bootstrap(&mut network), "{:?}", shell.progress);
+    let authorities: Vec<_> = relays.iter().take(3).map(|relay| network.facts(*relay).address).collect();
+    assert_eq!(shell.dialled[0], "192.0.2.1:443".parse().unwrap());
+    assert!(authorities.contains(&shell.dialled[1]), "{:?}", shell.dialled);
 }
 
 #[test]
