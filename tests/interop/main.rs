@@ -12,6 +12,7 @@
 
 mod cost;
 mod cpu;
+mod dials;
 mod directory;
 mod kept;
 mod lab;
@@ -59,6 +60,7 @@ const TESTS: &[Test] = &[
     (outside::LOOK_UPS, outside::tor_resolve_finds_names_and_addresses),
     ("a_thousand_requests_at_once_are_each_answered", outside::a_thousand_requests_at_once_are_each_answered),
     (outside::CURLS_AT_ONCE, outside::curl_fetches_a_thousand_pages_in_parallel),
+    (dials::DIALS, dials::only_those_are_dialled_whom_a_torrc_names),
     (outside::MUCH_AT_ONCE, outside::much_goes_both_ways_and_arrives_as_it_was),
     (
         "a_program_that_ends_its_half_ends_both_once_all_is_sent",
@@ -154,6 +156,7 @@ fn excuse(name: &str) -> Option<&'static str> {
         COST if cfg!(debug_assertions) => Some("only a release build is worth measuring"),
         // Where all must run, it fails for what is missing.
         _ if is_required() => None,
+        dials::DIALS => dials::missing(),
         _ => outside::missing(name),
     }
 }

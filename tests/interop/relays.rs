@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +51,7 @@ pub fn end_shared() {
 pub struct TorNetwork {
     processes: Vec<Running>,
     directory_lines: String,
+    addresses: Vec<SocketAddr>,
     _folder: Folder,
 }
 
@@ -79,7 +81,8 @@ impl TorNetwork {
         let drafts: Vec<_> = kinds.enumerate().map(|(number, kind)| Draft::new(folder.path(), number, kind)).collect();
         let directory_lines: String = drafts.iter().filter_map(Draft::directory_line).collect();
         let processes = drafts.iter().map(|draft| start_quietly(&draft.write_torrc(&directory_lines))).collect();
-        let mut network = TorNetwork { processes, directory_lines, _folder: folder };
+        let addresses = drafts.iter().map(|draft| SocketAddr::from(([127, 0, 0, 1], draft.or_port))).collect();
+        let mut network = TorNetwork { processes, directory_lines, addresses, _folder: folder };
         network.wait(&drafts);
         network
     }
@@ -119,6 +122,11 @@ impl TorNetwork {
     /// The lines of a torrc that name its authorities.
     pub fn directory_lines(&self) -> &str {
         &self.directory_lines
+    }
+
+    /// Where its relays listen.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// What all its processes together have used of the processors.
