@@ -23,6 +23,7 @@ use super::runtime::{SystemClock, SystemEntropy};
 use crate::base::time::Now;
 use crate::client::events::LinkReason;
 use crate::client::junction::LinkNo;
+use crate::client::notices::Notice;
 use crate::client::{Client, Output, Reader, RequestNo, Setup, Wish};
 use crate::config::Requests;
 use crate::link::identity::LeafDigest;
@@ -51,6 +52,9 @@ pub struct Driver {
     files: Files,
     /// Nothing is left to be done with files.
     rested: Notify,
+    /// Why it has to end, and that it has.
+    doom: RefCell<Option<Notice>>,
+    doomed: Notify,
 }
 
 /// What is warned of once in a while.
@@ -106,6 +110,8 @@ impl Driver {
             stirred: Notify::new(),
             files,
             rested: Notify::new(),
+            doom: RefCell::default(),
+            doomed: Notify::new(),
         })
     }
 
@@ -128,6 +134,16 @@ impl Driver {
                 }
                 () = self.stirred.notified() => {}
             }
+        }
+    }
+
+    /// Until it has to end, for that reason.
+    pub async fn doomed(&self) -> Notice {
+        loop {
+            if let Some(notice) = self.doom.borrow_mut().take() {
+                return notice;
+            }
+            self.doomed.notified().await;
         }
     }
 
@@ -193,6 +209,11 @@ impl Driver {
                 }
             }
             Output::Progress(progress) => self.log.progress(progress),
+            Output::Notice(notice) if notice.is_fatal() => {
+                *self.doom.borrow_mut() = Some(notice);
+                self.doomed.notify_one();
+            }
+            Output::Notice(notice) => self.log.warn(format_args!("{notice}")),
             Output::BadFile(name, error) => {
                 self.log.warn(format_args!("Something in {name} cannot be used ({error:?}), and is fetched again."));
             }

@@ -39,6 +39,7 @@ use self::program::{Entry, Seats};
 use self::runtime::SystemClock;
 use self::signals::{Signals, Wish};
 use crate::client::Setup;
+use crate::client::notices::Notice;
 use crate::config::policy::Policy;
 use crate::config::port::{Place, Port};
 use crate::config::{Complaint, Config, Log, OPTIONS, Severity};
@@ -82,6 +83,8 @@ pub enum Error {
     Directory(&'static str, PathBuf, Fault),
     /// A port for programs.
     Port(String, listener::Fault),
+    /// It could begin, and cannot go on.
+    Doomed(Notice),
     /// The executor, or signals.
     System(io::Error),
 }
@@ -95,6 +98,7 @@ impl fmt::Display for Error {
             Error::Log(Unopened { path, error }) => write!(f, "Log file {path}: {error}"),
             Error::Directory(option, path, fault) => write!(f, "{option} {}: {fault}", path.display()),
             Error::Port(port, fault) => write!(f, "SocksPort {port}: {fault}"),
+            Error::Doomed(notice) => write!(f, "{notice}"),
             Error::System(error) => write!(f, "{error}"),
         }
     }
@@ -174,11 +178,14 @@ fn live(wanted: &Wanted, setup: Setup, clock: SystemClock, log: &Rc<Logger>) -> 
         }
         drop(spawn_local(Rc::clone(&driver).hear_files(done)));
         drop(spawn_local(Rc::clone(&driver).run()));
-        wait(&mut signals, log).await;
+        let doom = tokio::select! {
+            () = wait(&mut signals, log) => None,
+            notice = driver.doomed() => Some(notice),
+        };
         if tokio::time::timeout(SAVE_LIMIT, driver.save()).await.is_err() {
             log.warn(format_args!("The disk is too slow to have everything written."));
         }
-        Ok(())
+        doom.map_or(Ok(()), |notice| Err(Error::Doomed(notice)))
     })
 }
 

@@ -11,22 +11,25 @@ mod arrive;
 mod keep;
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use self::arrive::{Arrival, Keeping, What, take_microdesc};
 use self::keep::Keep;
 use super::Progress;
 use super::links::Goal;
+use super::notices::{Notice, SPOKEN, Source};
 use crate::base::random::{self, Entropy};
 use crate::base::time::{Now, Tick, Wall, earlier};
 use crate::base::{RelayIds, RsaId};
 use crate::directory::authorities::{self, Authority, Fallback};
 use crate::directory::certs::{self, Certificates, KeyIds};
-use crate::directory::consensus::{Unchecked, Verdict};
+use crate::directory::consensus::{ClientProtocols, Consensus, Lifetime, Unchecked, Verdict};
 use crate::directory::decompress::{Decompressor, OFFERED};
-use crate::directory::download::{Directories, Fetcher, Holding, Want, requests};
+use crate::directory::download::{Backoff, Directories, Fetcher, Holding, Want, requests};
 use crate::directory::http::{self, Answer, Ask, Held};
 use crate::directory::{self, NetDir, microdesc, store};
+use crate::link::handshake::ClockSkew;
+use crate::wire::protover::Protocols;
 
 /// How many consensuses are asked for at once, and microdescriptors. Ours: three, as C tor has
 /// it for the first of these; Arti asks four for the second.
@@ -35,6 +38,12 @@ const MAX_MICRODESC_FETCHES: usize = 3;
 /// How many directories are asked in vain for the certificates of a consensus before it is given
 /// up; ours. C tor: gives it twenty minutes.
 const MAX_IN_VAIN: u32 = 3;
+/// When all that directories have is too old, they are asked again after at least and at most so
+/// long; ours.
+const STALE_WAIT: Duration = Duration::from_secs(60);
+const MAX_STALE_WAIT: Duration = Duration::from_secs(3600);
+/// A consensus may be from so far ahead of our clock. C tor: `EARLY_CONSENSUS_NOTICE_SKEW`.
+const EARLY_TOLERATED: Duration = Duration::from_secs(60);
 /// How much of a body is passed over whose status says that it is not what was asked for; ours.
 const MAX_UNREAD: usize = 64 * 1024;
 
@@ -62,6 +71,11 @@ pub struct Bootstrap {
     dir: Option<NetDir>,
     /// When to fetch the next consensus.
     next_consensus: Wall,
+    /// How long to wait when all that directories have is too old.
+    patience: Backoff,
+    /// Until then no consensus is asked for, since the last was none that our clock can use; and
+    /// what the clock says then, unless it is set.
+    pause: Option<(Tick, Wall)>,
     last_microdescs: Option<Tick>,
     directories: Directories,
     fetches: BTreeMap<FetchNo, Fetch>,
@@ -69,6 +83,13 @@ pub struct Bootstrap {
     max_stall: Duration,
     progress: Progress,
     keep: Keep,
+    /// When this program was made: what an older consensus requires of clients is history.
+    released: Wall,
+    /// Consensuses require what is not spoken here.
+    is_too_old: bool,
+    notices: VecDeque<Notice>,
+    /// The last of each kind, which are not repeated.
+    noted: Vec<Notice>,
     /// Something has changed since it was last looked for what to ask.
     is_stirred: bool,
     /// How many answers changed what is known.
@@ -118,6 +139,8 @@ pub struct Wish {
     pub max_stall: Duration,
     /// Whether the shell has a place for files. Without one nothing is kept.
     pub keeps_files: bool,
+    /// When the program was made.
+    pub released: Wall,
 }
 
 impl Bootstrap {
@@ -136,6 +159,8 @@ impl Bootstrap {
             waiting: None,
             dir: None,
             next_consensus: Wall::default(),
+            patience: Backoff::new(STALE_WAIT),
+            pause: None,
             last_microdescs: None,
             directories: Directories::default(),
             fetches: BTreeMap::new(),
@@ -143,6 +168,10 @@ impl Bootstrap {
             max_stall: wish.max_stall,
             progress: Progress::Starting,
             keep: Keep::new(wish.keeps_files),
+            released: wish.released,
+            is_too_old: false,
+            notices: VecDeque::new(),
+            noted: Vec::new(),
             is_stirred: true,
             answers: 0,
         }
@@ -277,6 +306,66 @@ impl Bootstrap {
         self.progress.reach(step);
     }
 
+    /// The user is to be told, unless that was said before; of a clock, unless it was said that
+    /// it is wrong by about as much.
+    pub fn note(&mut self, notice: Notice) {
+        let known = self.noted.iter().position(|noted| noted.is_kindred(&notice));
+        if known.and_then(|at| self.noted.get(at)).is_some_and(|noted| noted.is_alike(&notice)) {
+            return;
+        }
+        known.map(|at| self.noted.swap_remove(at));
+        self.noted.push(notice.clone());
+        self.notices.push_back(notice);
+    }
+
+    /// What the user is to be told next.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// Whether the network requires what is not spoken here, so that nothing can be done.
+    pub fn is_too_old(&self) -> bool {
+        self.is_too_old
+    }
+
+    /// Whether these are of somebody who is trusted to know the time: an authority, or, as long
+    /// as there is nothing better, a fallback. Differs: C tor believes authorities only, and
+    /// says nothing if it never asks one.
+    pub fn knows_time(&self, ids: &RelayIds) -> bool {
+        let is_fallback = || self.fallbacks.iter().any(|fallback| fallback.ids.rsa == ids.rsa);
+        self.authorities.iter().any(|authority| Some(authority.rsa) == ids.rsa) || self.dir.is_none() && is_fallback()
+    }
+
+    /// Whether a client like this one may still use the network. What is only recommended is
+    /// worth a word.
+    fn check_protocols(&mut self, consensus: &Consensus) -> Result<(), directory::Error> {
+        if consensus.lifetime().valid_after < self.released {
+            return Ok(());
+        }
+        let spoken = Protocols::parse(SPOKEN).unwrap_or_default();
+        let ClientProtocols { required, recommended } = consensus.client_protocols();
+        let missing = spoken.missing(required);
+        if !missing.is_empty() {
+            self.is_too_old = true;
+            self.note(Notice::TooOld(missing));
+            return Err(directory::Error::ProtocolsMissing);
+        }
+        let missing = spoken.missing(recommended);
+        if !missing.is_empty() {
+            self.note(Notice::Old(missing));
+        }
+        Ok(())
+    }
+
+    /// What the dates of a consensus that is well signed say of our clock.
+    fn compare_clocks(&mut self, lifetime: Lifetime, now: Wall) {
+        // One that is too old may only be that.
+        let early = lifetime.valid_after.since(now);
+        if early > EARLY_TOLERATED {
+            self.note(Notice::Clock(ClockSkew::Behind(early), Source::Consensus));
+        }
+    }
+
     /// Paths can be built.
     pub fn on_enough(&mut self) {
         self.progress.reach(Progress::EnoughDirectory);
@@ -330,7 +419,8 @@ impl Bootstrap {
         let retries = self.directories.next_deadline(now.tick);
         let next = self.next_consensus.since(now.wall);
         let next = (self.dir.is_some() && !next.is_zero()).then(|| now.tick + next);
-        earlier(earlier(earlier(stalls, retries), next), self.keep.next_deadline())
+        let pause = self.pause.map(|(until, _)| until).filter(|until| *until > now.tick);
+        earlier(earlier(earlier(stalls, retries), earlier(next, pause)), self.keep.next_deadline())
     }
 
     // --- what to ask ---------------------------------------------------------------------
@@ -341,7 +431,13 @@ impl Bootstrap {
 
     fn order_consensus(&mut self, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
         let under_way = self.count(|what| matches!(what, What::Consensus(_)));
-        if under_way >= MAX_CONSENSUS_FETCHES || self.keep.is_patching() {
+        let is_paused = self.pause.is_some_and(|(until, wall)| {
+            let left = until.since(now.tick);
+            let expected = now.wall + left;
+            let was_set = expected.since(wall).max(wall.since(expected)) > EARLY_TOLERATED;
+            !left.is_zero() && !was_set
+        });
+        if under_way >= MAX_CONSENSUS_FETCHES || self.keep.is_patching() || is_paused {
             return Vec::new();
         }
         let digest = self.dir.as_ref().map(|dir| dir.consensus().digests().signed_sha3);
@@ -460,18 +556,29 @@ impl Bootstrap {
                 Ok(())
             }
             Verdict::Good { consensus, .. } => {
+                self.compare_clocks(consensus.lifetime(), now.wall);
                 // One out of a file may be too old to use, and still be what a diff begins with.
                 if origin != Origin::File && !consensus.lifetime().is_reasonably_live(now.wall) {
+                    // The next directory would give us the same.
+                    let delay = self.patience.next_delay(entropy).min(MAX_STALE_WAIT);
+                    self.pause = Some((now.tick + delay, now.wall + delay));
                     return Err(directory::Error::ConsensusOutdated);
                 }
+                self.check_protocols(&consensus)?;
                 let digest = consensus.digests().signed_sha3;
+                let is_live = now.wall <= consensus.lifetime().valid_until;
                 match &mut self.dir {
                     Some(dir) => dir.replace(consensus)?,
                     None => self.dir = Some(NetDir::new(consensus)),
                 }
                 self.keep.on_consensus(digest, origin);
                 self.directories.on_consensus();
-                self.plan_next(now, entropy);
+                // An old one out of a file says nothing of what others have.
+                if origin == Origin::File && !is_live {
+                    self.next_consensus = now.wall;
+                } else {
+                    self.plan_next(now, entropy);
+                }
                 Ok(())
             }
         }
@@ -484,8 +591,14 @@ impl Bootstrap {
     }
 
     fn plan_next(&mut self, now: Now, entropy: &mut dyn Entropy) {
-        if let Some(dir) = &self.dir {
-            self.next_consensus = Fetcher::Client.next_fetch(&dir.consensus().lifetime(), now.wall, entropy);
+        let Some(dir) = &self.dir else { return };
+        let lifetime = dir.consensus().lifetime();
+        self.next_consensus = Fetcher::Client.next_fetch(&lifetime, now.wall, entropy);
+        if lifetime.valid_until < now.wall {
+            // Nobody has a newer one, or our clock is wrong.
+            self.next_consensus = now.wall + self.patience.next_delay(entropy).min(MAX_STALE_WAIT);
+        } else {
+            self.patience.reset();
         }
     }
 

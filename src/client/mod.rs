@@ -18,6 +18,7 @@ pub mod isolation;
 pub mod junction;
 mod kept;
 pub mod links;
+pub mod notices;
 pub mod ports;
 mod progress;
 mod requests;
@@ -37,6 +38,7 @@ use self::events::{CircuitReason, CircuitStatus, Event, Events, LinkReason, Link
 use self::junction::{Junction, LinkNo, Reader as TunnelReader, Report, TunnelNo};
 use self::kept::Kept;
 use self::links::{Goal, Links, Step};
+use self::notices::{Notice, Source, TOLERATED};
 pub use self::progress::Progress;
 pub use self::setup::Setup;
 use self::streams::Streams;
@@ -47,6 +49,7 @@ use crate::circuit::hop::{HopNo, StreamAt};
 use crate::circuit::{Error as CircuitError, Output as TunnelOutput};
 use crate::directory::params::{Param, Params};
 use crate::directory::{self, NetDir};
+use crate::link::handshake::Established;
 use crate::link::identity::LeafDigest;
 use crate::link::padding::{Silence, Timing};
 use crate::path::guards::Guards;
@@ -83,6 +86,8 @@ pub enum Output {
         /// Whether the far end had said all that it had to say.
         is_clean: bool,
     },
+    /// The user is to be told. If it is fatal, nothing more is done.
+    Notice(Notice),
     /// A file cannot be used, all or in part: to be logged. What it had is fetched again.
     BadFile(files::Name, directory::Error),
     /// Line so many of the file `state` cannot be used; the others can.
@@ -319,6 +324,7 @@ impl Client {
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         let own = self.outputs.pop_front();
+        let own = own.or_else(|| self.bootstrap.poll_notice().map(Output::Notice));
         let own = own.or_else(|| self.bootstrap.poll_fault().map(|(name, error)| Output::BadFile(name, error)));
         own.or_else(|| self.kept.poll_fault().map(|(line, fault)| Output::BadState(line, fault)))
     }
@@ -422,7 +428,7 @@ impl Client {
         loop {
             while let Some(report) = self.junction.poll_report() {
                 match report {
-                    Report::LinkUp(link, _) => self.on_link_up(link, now),
+                    Report::LinkUp(link, established) => self.on_link_up(link, &established, now),
                     Report::LinkDown(link, error) => {
                         self.outputs.push_back(Output::HangUp(link));
                         self.give_up(link, error.into(), now, entropy);
@@ -443,7 +449,13 @@ impl Client {
         self.remember(now);
     }
 
-    fn on_link_up(&mut self, link: LinkNo, now: Now) {
+    fn on_link_up(&mut self, link: LinkNo, established: &Established, now: Now) {
+        if let (Some(skew), Some((ids, _))) = (established.skew, self.links.goal(link))
+            && skew.magnitude() > TOLERATED
+            && self.bootstrap.knows_time(&ids)
+        {
+            self.bootstrap.note(Notice::Clock(skew, Source::Directory));
+        }
         self.links.on_up(link);
         self.say_link(link, LinkStatus::Connected);
         self.reach([Progress::OneHop, Progress::CircuitCreate]);
@@ -565,7 +577,7 @@ impl Client {
         if self.setup.config.is_network_disabled {
             return;
         }
-        if !self.is_dormant(now.tick) {
+        if !self.is_dormant(now.tick) && !self.bootstrap.is_too_old() {
             for order in self.bootstrap.orders(now, entropy) {
                 self.run_errand(order, now, entropy);
             }

@@ -31,7 +31,7 @@ impl Client {
         self.pool.ports.want(port, self.available_timeout(), now.tick, entropy);
         let mut wish = wish;
         wish.facts.epoch = self.epoch;
-        if self.setup.config.is_network_disabled {
+        if self.setup.config.is_network_disabled || self.bootstrap.is_too_old() {
             self.outputs.push_back(Output::Failed(no, Failure::NetworkDisabled));
         } else if !self.streams.add(no, wish, now.tick) {
             self.outputs.push_back(Output::Failed(no, Failure::TooMany));

@@ -5,6 +5,7 @@
 //! none. C tor: `validate_dir_servers` in app/config/config.c.
 
 use super::bootstrap;
+use crate::base::time::Wall;
 use crate::config::values::{Choice, Wanted};
 use crate::config::{Complaint, Config, Given, Objection};
 use crate::directory::Error;
@@ -16,6 +17,8 @@ use crate::path::timeout;
 
 /// The name and version of this program, for files.
 pub const PROGRAM: &str = concat!("cepa-", env!("CARGO_PKG_VERSION"));
+/// When it was made, about: to be moved on with each version. 21 November 2026.
+pub const RELEASED: Wall = Wall::from_secs(1_795_219_200);
 
 /// A configuration that a client can be made of.
 #[derive(Clone, Debug)]
@@ -40,9 +43,22 @@ impl Setup {
         authorities.extend(alternate);
         let uses_default_fallbacks = lines.uses_default_fallbacks;
         let max_stall = lines.max_stall;
-        let directory =
-            bootstrap::Wish { authorities, fallbacks, uses_default_fallbacks, max_stall, keeps_files: false };
+        let directory = bootstrap::Wish {
+            authorities,
+            fallbacks,
+            uses_default_fallbacks,
+            max_stall,
+            keeps_files: false,
+            released: RELEASED,
+        };
         Ok(Setup { config, keeps_files: false, directory })
+    }
+
+    /// The same, of a program that was made then.
+    #[must_use]
+    pub fn released_on(mut self, released: Wall) -> Setup {
+        self.directory.released = released;
+        self
     }
 
     /// The same, of a client whose shell has a place for files.

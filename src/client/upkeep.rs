@@ -38,7 +38,7 @@ impl Client {
     pub(super) fn look(&mut self, now: Now, entropy: &mut dyn Entropy) {
         self.meet_directory(now, entropy);
         self.expire(now, entropy);
-        if self.can_build && self.bootstrap.is_live(now.wall) {
+        if self.can_build && self.bootstrap.is_live(now.wall) && !self.bootstrap.is_too_old() {
             self.serve(now, entropy);
             if !self.is_dormant(now.tick) {
                 self.build_ahead(now, entropy);

@@ -46,11 +46,13 @@ pub enum Fetcher {
 
 impl Fetcher {
     /// When to fetch the consensus after one with this lifetime, drawn so that not all ask at
-    /// once; now, if it is not its time. C tor: `update_consensus_networkstatus_fetch_time_impl`.
+    /// once; now, if its time is over. C tor: `update_consensus_networkstatus_fetch_time_impl`.
+    /// Differs: with a clock that is behind, C tor asks again and again.
     pub fn next_fetch(self, lifetime: &Lifetime, now: Wall, entropy: &mut dyn Entropy) -> Wall {
-        if !lifetime.is_live(now) {
+        if now > lifetime.valid_until {
             return now;
         }
+        let behind = lifetime.valid_after.since(now);
         let interval = lifetime.interval().as_secs();
         let end = lifetime.valid_until.as_secs();
         // Caches are given time to fetch it first.
@@ -66,7 +68,7 @@ impl Fetcher {
             start = end.saturating_sub(span + 1);
         }
         let drawn = random::below(entropy, u32::try_from(span).unwrap_or(u32::MAX));
-        Wall::from_secs(start + u64::from(drawn))
+        Wall::from_secs(start + u64::from(drawn)) - behind
     }
 }
 
@@ -276,6 +278,11 @@ mod tests {
             }
         }
         let over = lifetime(3600, 10_800);
+        // By a clock that is a minute behind, all of it a minute sooner.
+        let minute = Duration::from_secs(60);
+        let [early, right] = [over.valid_after - minute, over.valid_after]
+            .map(|now| Fetcher::Client.next_fetch(&over, now, &mut Seeded(1)));
+        assert_eq!(early + minute, right);
         let late = over.valid_until + Duration::from_secs(1);
         assert_eq!(Fetcher::Client.next_fetch(&over, late, &mut Seeded(1)), late);
     }

@@ -106,6 +106,8 @@ pub enum Error {
     AnswerIncomplete,
     /// A consensus is too old to begin with, or our clock is wrong.
     ConsensusOutdated,
+    /// The network requires of clients what is not spoken here.
+    ProtocolsMissing,
     /// A `DirAuthority` line is malformed.
     AuthorityLineMalformed,
     /// A `FallbackDir` line is malformed.
@@ -119,6 +121,7 @@ impl Error {
             Error::Document(error) => error.blame(),
             Error::AuthorityLineMalformed | Error::FallbackLineMalformed => Blame::User,
             Error::ConsensusOutdated => Blame::Clock,
+            Error::ProtocolsMissing => Blame::Local,
             _ => Blame::Peer,
         }
     }
@@ -126,7 +129,7 @@ impl Error {
     /// What falls: a document comes over one stream, and from a cache that did not write it.
     pub fn scope(self) -> Scope {
         match self {
-            Error::AuthorityLineMalformed | Error::FallbackLineMalformed => Scope::Client,
+            Error::AuthorityLineMalformed | Error::FallbackLineMalformed | Error::ProtocolsMissing => Scope::Client,
             _ => Scope::Stream,
         }
     }

@@ -110,6 +110,7 @@ impl Shell {
             match output {
                 Output::HangUp(link) => drop(self.connections.remove(&link)),
                 Output::Progress(progress) => self.progress.push(progress),
+                Output::Notice(notice) => println!("{notice}"),
                 Output::BadFile(name, error) => panic!("{name}: {error:?}"),
                 Output::Dial { link, to } => {
                     assert!(to.ip().is_loopback(), "it dials somebody else");

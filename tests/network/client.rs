@@ -11,6 +11,7 @@ use cepa::internal::client::events::{Event, LinkReason};
 use cepa::internal::client::files::Name;
 use cepa::internal::client::isolation::{Facts, Fields, Group};
 use cepa::internal::client::junction::LinkNo;
+use cepa::internal::client::notices::Notice;
 use cepa::internal::client::{Client, Failure, Found, Output, Progress, Reader, RequestNo, Setup, What, Wish};
 use cepa::internal::config::port::Isolation;
 use cepa::internal::config::{Config, Settings};
@@ -43,6 +44,8 @@ pub struct Shell {
     pub bad_files: Vec<(Name, Error)>,
     /// All that was told of it.
     pub events: Vec<Event>,
+    /// What its user was told.
+    pub notices: Vec<Notice>,
 }
 
 /// What a program was told, and has read.
@@ -81,10 +84,15 @@ struct Connection {
 
 /// A network that is its own directory: three authorities, guards, middles and exits.
 pub fn directory_network(seed: u64, villain: impl Fn(usize) -> Role) -> (Network, Vec<RelayNo>, Arc<Cache>) {
+    directory_network_of(Spec::new(seed, BEGINNING), villain)
+}
+
+/// The same with a directory of that kind.
+pub fn directory_network_of(spec: Spec, villain: impl Fn(usize) -> Role) -> (Network, Vec<RelayNo>, Arc<Cache>) {
+    let seed = spec.seed;
     let mut network = Network::new(seed);
     let relays = (0..11).map(|number| network.add_relay(villain(number)).unwrap()).collect();
-    let cache =
-        network.open_directory(Spec { interval: Duration::from_secs(3600), ..Spec::new(seed, BEGINNING) }).unwrap();
+    let cache = network.open_directory(spec).unwrap();
     (network, relays, cache)
 }
 
@@ -158,6 +166,7 @@ impl Shell {
             disk: Disk::default(),
             bad_files: Vec::new(),
             events: Vec::new(),
+            notices: Vec::new(),
         }
     }
 
@@ -215,6 +224,7 @@ impl Shell {
             Output::Failed(no, failure) => self.told(no).failure = Some(failure),
             Output::Ended { request, is_clean } => self.told(request).end = Some(is_clean),
             Output::Writable(_) => {}
+            Output::Notice(notice) => self.notices.push(notice),
             Output::BadFile(name, error) => self.bad_files.push((name, error)),
             Output::BadState(line, fault) => panic!("state:{line}: {fault:?}"),
         }

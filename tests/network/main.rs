@@ -18,6 +18,7 @@ mod disk;
 mod driver;
 mod kept;
 mod near;
+mod notices;
 mod requests;
 mod state;
 mod streams;

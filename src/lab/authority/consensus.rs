@@ -34,6 +34,7 @@ const MOST_DELAY_SECS: u64 = 300;
 /// By how many intervals the two misbehaviours that shift time do so, and at least how long.
 const SHIFT_SECS: u64 = 5 * 86_400;
 
+const REQUIRED_OF_CLIENTS: &str = "required-client-protocols";
 /// The protocol lists of July 2026.
 const PROTOCOLS: [(&str, &str); 4] = [
     (
@@ -44,7 +45,7 @@ const PROTOCOLS: [(&str, &str); 4] = [
         "recommended-relay-protocols",
         "Cons=2 Desc=2 DirCache=2 FlowCtrl=1-2 HSDir=2 HSIntro=4-5 HSRend=2 Link=4-5 LinkAuth=3 Microdesc=2 Relay=2-4",
     ),
-    ("required-client-protocols", "Cons=2 Desc=2 FlowCtrl=1 Link=4 Microdesc=2 Relay=2"),
+    (REQUIRED_OF_CLIENTS, "Cons=2 Desc=2 FlowCtrl=1 Link=4 Microdesc=2 Relay=2"),
     (
         "required-relay-protocols",
         "Cons=2 Desc=2 DirCache=2 FlowCtrl=1-2 HSDir=2 HSIntro=4-5 HSRend=2 Link=4-5 LinkAuth=3 Microdesc=2 Relay=2-4",
@@ -213,7 +214,10 @@ impl Material<'_> {
             flags.push("Zealous");
         }
         write_line(out, "known-flags", &flags);
-        PROTOCOLS.iter().for_each(|(keyword, list)| write_line(out, keyword, &[list]));
+        for (keyword, list) in PROTOCOLS {
+            let own = self.spec.required.as_deref().filter(|_| keyword == REQUIRED_OF_CLIENTS);
+            write_line(out, keyword, &[own.unwrap_or(list)]);
+        }
         write_line(out, "params", &[&self.params()]);
         let run = round / ROUNDS_PER_RUN;
         for (keyword, run) in [("shared-rand-previous-value", run.wrapping_sub(1)), ("shared-rand-current-value", run)]

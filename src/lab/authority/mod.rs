@@ -82,6 +82,8 @@ pub struct Spec {
     pub start: Wall,
     /// Parameters in place of the usual ones, or besides them.
     pub params: Vec<(String, i32)>,
+    /// What all clients must speak, in place of what the live network requires.
+    pub required: Option<String>,
     /// What the authorities do wrong.
     pub misbehaviour: Option<Misbehaviour>,
 }
@@ -98,6 +100,7 @@ impl Spec {
             interval: Duration::from_secs(3600),
             start,
             params: Vec::new(),
+            required: None,
             misbehaviour: None,
         }
     }

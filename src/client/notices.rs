@@ -1,0 +1,142 @@
+//! What a user must know of this machine or of this program, in words for people.
+//!
+//! Says what was found; what follows from it is decided where it was found. Called by
+//! `bootstrap.rs` and `mod.rs`; the shell writes it down. Spec: tor-spec, "NETINFO cells", for
+//! clocks; dir-spec, "Required and recommended protocols". C tor: `clock_skew_warning`,
+//! `handle_missing_protocol_warning_impl`.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::link::handshake::ClockSkew;
+use crate::wire::protover::Protocols;
+
+/// A clock may be wrong by so much before anybody is told. C tor: `NETINFO_NOTICE_SKEW`.
+pub const TOLERATED: Duration = Duration::from_secs(3600);
+/// What is spoken here, as far as clients of the consensus may be required to.
+pub const SPOKEN: &str = "Cons=2 Desc=2 DirCache=2 FlowCtrl=1 Link=4-5 LinkAuth=3 Microdesc=2-3 Relay=2-4";
+
+/// Something that a user must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The clock is wrong, as far as that source can be believed.
+    Clock(ClockSkew, Source),
+    /// These protocols are asked of all clients, and not spoken here: nothing can be done any
+    /// more.
+    TooOld(Protocols),
+    /// These are what clients should speak by now.
+    Old(Protocols),
+}
+
+/// Who says what time it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A directory that is trusted, when a link to it was opened.
+    Directory,
+    /// The authorities together, by the dates of a consensus.
+    Consensus,
+}
+
+impl Notice {
+    /// Whether both are about the same.
+    pub fn is_kindred(&self, other: &Notice) -> bool {
+        match (self, other) {
+            (Notice::Clock(_, by), Notice::Clock(_, from)) => by == from,
+            (Notice::TooOld(_), Notice::TooOld(_)) | (Notice::Old(_), Notice::Old(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether both would tell a user the same.
+    pub fn is_alike(&self, other: &Notice) -> bool {
+        match (self, other) {
+            (Notice::Clock(a, _), Notice::Clock(b, _)) => a.magnitude().abs_diff(b.magnitude()) < TOLERATED,
+            (a, b) => a == b,
+        }
+    }
+
+    /// Whether the program has to end.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Notice::TooOld(_))
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::Clock(skew, source) => {
+                let way = match skew {
+                    ClockSkew::Ahead(_) => "ahead of",
+                    ClockSkew::Behind(_) => "behind",
+                };
+                let source = match source {
+                    Source::Directory => "that of the directory we asked",
+                    Source::Consensus => "the dates of the newest consensus",
+                };
+                write!(
+                    f,
+                    "Our clock is {} {way} {source}. Tor requires an accurate clock to work: please check your \
+                     time, timezone, and date settings.",
+                    Spell(skew.magnitude())
+                )
+            }
+            Notice::TooOld(missing) => write!(
+                f,
+                "This version of cepa is too old for the network, which requires of all clients: {missing}. Please \
+                 get a newer one."
+            ),
+            Notice::Old(missing) => {
+                write!(f, "The network recommends to all clients what cepa does not speak yet: {missing}.")
+            }
+        }
+    }
+}
+
+/// A length of time in its two largest units.
+struct Spell(Duration);
+
+impl fmt::Display for Spell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let parts = [
+            (seconds / 86_400, "day"),
+            (seconds / 3600 % 24, "hour"),
+            (seconds / 60 % 60, "minute"),
+            (seconds % 60, "second"),
+        ];
+        let said = parts.iter().skip_while(|(count, _)| *count == 0).take(2).filter(|(count, _)| *count > 0);
+        let mut comma = "";
+        for (count, unit) in said {
+            write!(f, "{comma}{count} {unit}{}", if *count == 1 { "" } else { "s" })?;
+            comma = ", ";
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_told_in_their_units() {
+        for (seconds, said) in [
+            (7200, "2 hours"),
+            (3 * 86_400 + 7300, "3 days, 2 hours"),
+            (3661, "1 hour, 1 minute"),
+            (86_401, "1 day"),
+            (61, "1 minute, 1 second"),
+        ] {
+            assert_eq!(Spell(Duration::from_secs(seconds)).to_string(), said);
+        }
+        let notice = Notice::Clock(ClockSkew::Behind(Duration::from_secs(7200)), Source::Directory).to_string();
+        assert!(notice.starts_with("Our clock is 2 hours behind that of the directory we asked. Tor requires"));
+    }
+
+    #[test]
+    fn what_is_spoken_here_is_what_the_network_requires_today() {
+        let spoken = Protocols::parse(SPOKEN).unwrap();
+        let live = Protocols::parse("Cons=2 Desc=2 FlowCtrl=1 Link=4 Microdesc=2 Relay=2").unwrap();
+        assert!(spoken.missing(&live).is_empty() && !spoken.names_unknown());
+    }
+}
