@@ -38,9 +38,25 @@ pub struct Links {
 #[derive(Debug)]
 struct Known {
     goal: Goal,
+    /// Who is there, once it is up: perhaps more than was wanted.
+    proved: RelayIds,
     /// The address that is tried, or was reached.
     at: usize,
     state: State,
+}
+
+impl Known {
+    fn new(goal: Goal, now: Tick) -> Known {
+        Known { goal, proved: RelayIds::default(), at: 0, state: State::Dialling(now + DIAL_LIMIT) }
+    }
+
+    /// Whether whoever is wanted is there, though less of it was known when it was dialled. C
+    /// tor: `channel_remote_identity_matches`.
+    fn proves(&self, wanted: &RelayIds) -> bool {
+        let is_rsa = wanted.rsa.is_some() && wanted.rsa == self.proved.rsa;
+        let is_ed25519 = wanted.ed25519.is_none_or(|id| self.proved.ed25519 == Some(id));
+        matches!(self.state, State::Up(_)) && is_rsa && is_ed25519
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +81,7 @@ pub enum Step {
 impl Links {
     /// The link for a goal. `None` if the goal has no address.
     pub fn want(&mut self, goal: &Goal, ids: &mut Ids, now: Tick) -> Option<Step> {
-        let serves = |known: &Known| known.goal.ids == goal.ids;
+        let serves = |known: &Known| known.goal.ids == goal.ids || known.proves(&goal.ids);
         if let Some((no, known)) = self.known.iter_mut().find(|(_, known)| serves(known)) {
             if known.state != State::Greeting && matches!(known.state, State::Up(_)) {
                 known.state = State::Up(None);
@@ -74,7 +90,7 @@ impl Links {
         }
         let first = *goal.addresses.first()?;
         let no = LinkNo(ids.next());
-        self.known.insert(no, Known { goal: goal.clone(), at: 0, state: State::Dialling(now + DIAL_LIMIT) });
+        self.known.insert(no, Known::new(goal.clone(), now));
         Some(Step::Dial(no, first))
     }
 
@@ -110,10 +126,11 @@ impl Links {
         Some(next)
     }
 
-    /// It is open.
-    pub fn on_up(&mut self, no: LinkNo) {
+    /// It is open, and this is who proved to be there.
+    pub fn on_up(&mut self, no: LinkNo, proved: RelayIds) {
         if let Some(known) = self.known.get_mut(&no) {
             known.state = State::Up(None);
+            known.proved = proved;
         }
     }
 
@@ -165,7 +182,7 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::RsaId;
+    use crate::base::{Ed25519Id, RsaId};
 
     fn goal(number: u8, addresses: &[&str]) -> Goal {
         let ids = RelayIds { rsa: Some(RsaId([number; 20])), ed25519: None };
@@ -188,6 +205,23 @@ mod tests {
         assert_eq!(links.want(&goal(3, &[]), &mut ids, at(0)), None);
     }
 
+    /// A directory is asked before its Ed25519 identity is known.
+    #[test]
+    fn a_link_serves_those_who_want_what_it_proved() {
+        let (mut links, mut ids) = (Links::default(), Ids::default());
+        let rsa = goal(1, &["192.0.2.1:1"]);
+        let with = |byte| Goal { ids: RelayIds { ed25519: Some(Ed25519Id([byte; 32])), ..rsa.ids }, ..rsa.clone() };
+        links.want(&rsa, &mut ids, at(0));
+        // Until it is up, who knows.
+        assert_eq!(links.want(&with(1), &mut ids, at(0)), Some(Step::Dial(LinkNo(2), rsa.addresses[0])));
+        links.on_down(LinkNo(2));
+        links.on_up(LinkNo(1), with(1).ids);
+        assert_eq!(links.want(&with(1), &mut ids, at(1)), Some(Step::Wait(LinkNo(1))));
+        assert_eq!(links.want(&rsa, &mut ids, at(1)), Some(Step::Wait(LinkNo(1))));
+        assert!(matches!(links.want(&with(2), &mut ids, at(1)), Some(Step::Dial(..))));
+        assert!(matches!(links.want(&goal(2, &["192.0.2.2:1"]), &mut ids, at(1)), Some(Step::Dial(..))));
+    }
+
     #[test]
     fn addresses_are_tried_in_their_order() {
         let (mut links, mut ids) = (Links::default(), Ids::default());
@@ -208,7 +242,7 @@ mod tests {
         assert!(links.overdue(at(14)).is_empty());
         assert_eq!(links.overdue(at(15)), [LinkNo(1)]);
         links.on_dialled(LinkNo(1));
-        links.on_up(LinkNo(1));
+        links.on_up(LinkNo(1), RelayIds::default());
         assert_eq!((links.next_deadline(), links.len()), (None, 1));
         assert!(links.idle(|_| false, at(40)).is_empty());
         assert_eq!(links.next_deadline(), Some(at(220)));

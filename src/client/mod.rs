@@ -43,6 +43,7 @@ pub use self::progress::Progress;
 pub use self::setup::Setup;
 use self::streams::Streams;
 pub use self::streams::{Failure, Found, RequestNo, What, Wish};
+use crate::base::RelayIds;
 use crate::base::random::Entropy;
 use crate::base::time::{Now, Tick, Wall, earlier};
 use crate::circuit::hop::{HopNo, StreamAt};
@@ -456,7 +457,9 @@ impl Client {
         {
             self.bootstrap.note(Notice::Clock(skew, Source::Directory));
         }
-        self.links.on_up(link);
+        let proved = established.relay.as_ref();
+        let proved = proved.map(|it| RelayIds { rsa: Some(it.rsa()), ed25519: Some(it.ed25519()) });
+        self.links.on_up(link, proved.unwrap_or_default());
         self.say_link(link, LinkStatus::Connected);
         self.reach([Progress::OneHop, Progress::CircuitCreate]);
         let (mode, timing) = (self.setup.padding(), self.timing());
