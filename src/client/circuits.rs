@@ -569,6 +569,13 @@ impl Pool {
         self.guards.on_success(&choice.id, choice.standing, view.scene(), entropy)
     }
 
+    /// The link to a relay fell by the relay's own fault. One that is a guard is left alone for
+    /// as long as if it had not answered, whether or not it has: it would do the same again.
+    /// C tor: leaves a guard only for what happens before its first CREATED.
+    pub fn on_bad_link(&mut self, relay: &RsaId, now: Tick) {
+        self.guards.on_failure(relay, now);
+    }
+
     /// A hop of a circuit is there.
     pub fn on_hop(&mut self, no: TunnelNo, world: &World<'_>, entropy: &mut dyn Entropy) {
         self.times.on_live(world.now.tick);

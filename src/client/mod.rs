@@ -44,12 +44,14 @@ pub use self::setup::Setup;
 use self::streams::Streams;
 pub use self::streams::{Failure, Found, RequestNo, What, Wish};
 use crate::base::RelayIds;
+use crate::base::error::Blame;
 use crate::base::random::Entropy;
 use crate::base::time::{Now, Tick, Wall, earlier};
 use crate::circuit::hop::{HopNo, StreamAt};
 use crate::circuit::{Error as CircuitError, Output as TunnelOutput};
 use crate::directory::params::{Param, Params};
 use crate::directory::{self, NetDir};
+use crate::link;
 use crate::link::handshake::Established;
 use crate::link::identity::LeafDigest;
 use crate::link::padding::{Silence, Timing};
@@ -432,6 +434,7 @@ impl Client {
                     Report::LinkUp(link, established) => self.on_link_up(link, &established, now),
                     Report::LinkDown(link, error) => {
                         self.outputs.push_back(Output::HangUp(link));
+                        self.blame(link, error, now);
                         self.give_up(link, error.into(), now, entropy);
                     }
                     Report::Tunnel(no, output) if self.directories.contains_key(&no) => {
@@ -465,6 +468,14 @@ impl Client {
         let (mode, timing) = (self.setup.padding(), self.timing());
         if let Some(link) = self.junction.link_mut(link) {
             link.set_padding(mode, timing, now);
+        }
+    }
+
+    /// Whoever broke a link has nobody to share the blame with.
+    fn blame(&mut self, link: LinkNo, error: link::Error, now: Now) {
+        let relay = self.links.goal(link).and_then(|(ids, _)| ids.rsa);
+        if let Some(relay) = relay.filter(|_| error.blame() == Blame::Peer) {
+            self.pool.on_bad_link(&relay, now.tick);
         }
     }
 
