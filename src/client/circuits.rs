@@ -559,10 +559,8 @@ impl Pool {
         }
     }
 
-    /// A guard answered.
+    /// A guard answered: the network is there. That circuits can be built is not said by it.
     pub fn on_guard(&mut self, choice: &Choice, world: &World<'_>, entropy: &mut dyn Entropy) -> Standing {
-        self.failures = 0;
-        self.backoff.reset();
         self.paused = Tick::default();
         self.times.on_live(world.now.tick);
         let view = world.view(self.bias.dropped());
@@ -596,8 +594,11 @@ impl Pool {
         }
     }
 
-    /// A circuit has all its hops.
+    /// A circuit has all its hops. C tor: only this ends a row of failures, or a guard that
+    /// answers and then destroys every circuit would be asked for the next at once.
     pub fn on_built(&mut self, no: TunnelNo, took: Duration, world: &World<'_>) {
+        self.failures = 0;
+        self.backoff.reset();
         let (params, wish) = (world.dir.consensus().params(), world.setup.build_times());
         let Some(circuit) = self.circuits.get_mut(&no) else { return };
         let is_late = circuit.phase == Phase::Late || circuit.is_relaxed;
