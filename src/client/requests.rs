@@ -187,7 +187,12 @@ impl Client {
                 self.pool.retire(tunnel);
             }
         }
-        if matches!(why, Ended::ByFarEnd { end, .. } if end.reason != EndReason::INTERNAL) {
+        let is_of_exit = match why {
+            Ended::ByFarEnd { end, .. } => end.reason != EndReason::INTERNAL,
+            Ended::Refused(_) => true,
+            Ended::WithCircuit(_) => false,
+        };
+        if is_of_exit {
             self.pool.on_answered(tunnel, self.bootstrap.dir());
         }
     }

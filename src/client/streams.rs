@@ -353,7 +353,17 @@ impl Streams {
         let Some(request) = self.requests.get_mut(&no) else { return Outcome::NOTHING };
         let (verdict, failure) = match why {
             Ended::ByFarEnd { end, .. } => (Some(Verdict::on(end.reason)), Failure::Exit(end.reason)),
-            Ended::Refused(_) | Ended::WithCircuit(_) => (None, Failure::CircuitsBroke),
+            Ended::Refused(_) => {
+                // Only the exit can have said it, so nothing is wrong with the circuit. If others
+                // say the same, that is where the name leads. C tor: believes the first, and calls
+                // it so.
+                request.refusals += 1;
+                request.avoided.extend(exit);
+                let failure = Failure::Exit(EndReason::TORPROTOCOL);
+                let is_over = request.refusals >= MAX_REFUSALS;
+                return Outcome { failure: is_over.then_some(failure), circuit: Fate::Stays };
+            }
+            Ended::WithCircuit(_) => (None, Failure::CircuitsBroke),
         };
         let fate = match verdict.map(|verdict| verdict.retry) {
             Some(Retry::No) => return Outcome { failure: Some(failure), circuit: Fate::Stays },
