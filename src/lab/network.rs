@@ -235,6 +235,11 @@ impl Network {
         Ok(cache)
     }
 
+    /// All relays, in the order in which they were added.
+    pub fn relays(&self) -> impl Iterator<Item = RelayNo> + use<> {
+        (0..self.relays.len()).map(RelayNo)
+    }
+
     /// What a client knows of a relay.
     pub fn facts(&self, relay: RelayNo) -> &RelayFacts {
         &self.relays[relay.0].facts

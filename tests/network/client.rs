@@ -35,6 +35,10 @@ pub struct Shell {
     pub progress: Vec<Progress>,
     /// Where it ever dialled.
     pub dialled: Vec<core::net::SocketAddr>,
+    /// Whose connections it closed.
+    pub hung_up: Vec<core::net::SocketAddr>,
+    /// Whether programs read what comes.
+    pub is_reading: bool,
     /// How far its clock is ahead, in seconds.
     ahead: i64,
     /// What became of requests.
@@ -161,6 +165,8 @@ impl Shell {
             connections: BTreeMap::new(),
             progress: Vec::new(),
             dialled: Vec::new(),
+            hung_up: Vec::new(),
+            is_reading: true,
             ahead: 0,
             requests: BTreeMap::new(),
             disk: Disk::default(),
@@ -215,6 +221,7 @@ impl Shell {
             }
             Output::HangUp(link) => {
                 if let Some(connection) = self.connections.remove(&link) {
+                    self.hung_up.push(connection.to);
                     network.hang_up(connection.near);
                 }
             }
@@ -255,7 +262,7 @@ impl Shell {
                             buffer.extend_from_slice(chunk);
                             let mut programs = Programs(&mut self.requests, Vec::new());
                             self.client.handle_read(link, buffer, now, &mut self.entropy, &mut programs);
-                            for (request, length) in programs.1 {
+                            for (request, length) in programs.1.into_iter().filter(|_| self.is_reading) {
                                 self.client.handle_taken(request, length);
                             }
                         }

@@ -122,12 +122,14 @@ impl Driver {
             match output {
                 link::Output::Established(_) => {
                     self.established = true;
-                    self.circ_id = Some(self.link.open_circuit(&mut self.entropy).unwrap());
+                    // What failed in the same read has none.
+                    self.circ_id = self.link.open_circuit(&mut self.entropy).ok();
                 }
                 link::Output::Cells(cells) => self.hear_cells(cells, network),
             }
         }
         if self.link_error.is_some() {
+            self.circ_id = None;
             self.tunnel.handle_link_closed(LEG);
         }
     }

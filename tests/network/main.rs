@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test reads its seed from the environment")]
 #![allow(clippy::print_stdout, reason = "a test prints its seed")]
 
+mod answers;
 mod bootstrap;
 mod circuits;
 mod client;

@@ -241,6 +241,11 @@ impl Guards {
         self.sample.iter().any(|guard| guard.record.id == *id)
     }
 
+    /// Whether this one failed when it was tried last, and is to be left alone for a while.
+    pub fn is_down(&self, id: &RsaId) -> bool {
+        self.get(id).is_some_and(|guard| guard.reach == Reach::No)
+    }
+
     /// How often circuits over a guard did what; `None` if it is none.
     pub fn record_mut(&mut self, id: &RsaId) -> Option<&mut Record> {
         self.is_changed = true;
