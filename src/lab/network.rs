@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::authority::{self, Authorities, Flag, Member, Spec};
 use super::cache::Cache;
-use super::relay::{Config, LinkId, OnionKeys, Output, Relay};
+use super::relay::{Config, Gate, LinkId, OnionKeys, Output, Relay};
 use super::seed::SeededEntropy;
 use super::villain::Villain;
 use super::weather::Sky;
@@ -34,6 +34,8 @@ pub const BEGINNING: Wall = Wall::from_secs(1_767_225_600);
 const CERTIFICATES_GOOD: Duration = Duration::from_secs(400 * 86_400);
 /// The port every relay listens on.
 const OR_PORT: u16 = 9001;
+/// Where the connections of scripts come from.
+const NEAR_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 /// How soon a dial that nobody answers is tried again, and then after twice as long each
 /// time; and for how long in all. As Linux has it.
 const DIAL_AGAIN: Duration = Duration::from_secs(1);
@@ -233,6 +235,18 @@ impl Network {
         let cache = Arc::new(Cache::new(Authorities::new(spec, members)?));
         self.relays.iter_mut().for_each(|node| node.relay.set_directory(Box::new(Arc::clone(&cache))));
         Ok(cache)
+    }
+
+    /// From now on all relays defend themselves against floods of circuits as the consensus says,
+    /// if it does. All scripts are one client to them.
+    pub fn refuse_floods(&mut self, authorities: &Authorities) {
+        let param = |name| authorities.param(name).and_then(|value| u64::try_from(value).ok()).unwrap_or(0);
+        if param("DoSCircuitCreationEnabled") == 0 {
+            return;
+        }
+        let relays: BTreeSet<IpAddr> = self.by_address.keys().map(SocketAddr::ip).collect();
+        let gate = Gate::new(param("DoSCircuitCreationRate"), param("DoSCircuitCreationBurst"), relays);
+        self.relays.iter_mut().for_each(|node| node.relay.set_gate(gate.clone()));
     }
 
     /// All relays, in the order in which they were added.
@@ -521,7 +535,7 @@ impl Network {
         };
         let peer = match from {
             Party::Relay(from, _) => self.relays[from].facts.address.ip(),
-            Party::Near(near) => near_address(near),
+            Party::Near(_) => NEAR_ADDRESS,
         };
         let link = self.relays[number].relay.handle_accepted(peer, self.now);
         let early = match from {
@@ -665,10 +679,4 @@ fn facts(number: usize, keys: &RelayKeys, onion_key: PublicKey) -> RelayFacts {
         onion_key,
         leaf: LeafDigest(kdf::sha256(&[b"the certificate of", &rsa.0])),
     }
-}
-
-/// Where a script's connections seem to come from.
-fn near_address(near: usize) -> IpAddr {
-    let [.., low] = near.to_be_bytes();
-    IpAddr::from([192, 0, 2, low])
 }

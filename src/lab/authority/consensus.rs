@@ -65,6 +65,13 @@ const PARAMS: &str = "AuthDirMaxServersPerAddr=8 CircuitPriorityHalflifeMsec=300
      guard-n-primary-guards-to-use=2 hs_service_max_rdv_failures=1 hsdir_spread_store=4 \
      overload_onionskin_ntor_period_secs=10800 overload_onionskin_ntor_scale_percent=500 sendme_accept_min_version=1";
 
+/// A parameter as it was asked for, or as it usually is.
+pub(super) fn param(spec: &Spec, name: &str) -> Option<i32> {
+    let asked = spec.params.iter().find(|(asked, _)| asked == name).map(|(_, value)| *value);
+    let mut usual = PARAMS.split(' ').filter_map(|param| param.split_once('='));
+    asked.or_else(|| usual.find(|(usual, _)| *usual == name)?.1.parse().ok())
+}
+
 /// When a consensus is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {

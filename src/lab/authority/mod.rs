@@ -204,6 +204,11 @@ impl Authorities {
         now.as_secs() / self.spec.interval_secs()
     }
 
+    /// What the consensus says of a parameter, if anything.
+    pub fn param(&self, name: &str) -> Option<i32> {
+        consensus::param(&self.spec, name)
+    }
+
     /// When the consensus of a round is good.
     pub fn lifetime(&self, round: u64) -> Lifetime {
         Lifetime::of(&self.spec, round, self.spec.misbehaviour)

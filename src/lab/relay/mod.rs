@@ -10,6 +10,7 @@
 
 mod circuit;
 mod exit;
+mod gate;
 mod stream;
 mod switch;
 
@@ -31,6 +32,7 @@ use crate::wire::relay::StreamId;
 use switch::{CircuitNo, Far, Routed, Side};
 
 pub use circuit::{CIRCUIT_INCREMENT, CIRCUIT_WINDOW, Circuit, Created, Fault, OnionKeys};
+pub use gate::Gate;
 pub use stream::{Behind, PIPE_ROOM, Pipe, STREAM_INCREMENT, STREAM_WINDOW, Stream};
 
 /// Bytes turned into cells before the runner is given some; ours, two TLS records.
@@ -112,6 +114,8 @@ pub struct Config {
 /// A relay.
 pub struct Relay {
     config: Config,
+    /// Who may open how many circuits, if that is anybody's concern.
+    gate: Option<Gate>,
     entropy: SeededEntropy,
     channels: BTreeMap<LinkId, Channel>,
     circuits: BTreeMap<CircuitNo, Routed>,
@@ -128,6 +132,8 @@ struct Channel {
     link: Link,
     /// Whom we dialled; `None` for a link that was dialled to us.
     dialled: Option<RelayIds>,
+    /// Where a link that was dialled to us comes from.
+    peer: Option<IpAddr>,
     established: bool,
     circuits: BTreeMap<CircId, (CircuitNo, Side)>,
     /// Circuits of clients on this link that may have something to say, in turn.
@@ -155,6 +161,7 @@ impl Relay {
         let directory = config.directory.take();
         let mut relay = Relay {
             config,
+            gate: None,
             entropy: SeededEntropy::new(seed, name),
             channels: BTreeMap::new(),
             circuits: BTreeMap::new(),
@@ -176,6 +183,16 @@ impl Relay {
         });
     }
 
+    /// From now on it lets clients open so many circuits.
+    pub fn set_gate(&mut self, gate: Gate) {
+        self.gate = Some(gate);
+    }
+
+    /// How many circuits it refused those who opened too many.
+    pub fn refused_count(&self) -> usize {
+        self.gate.as_ref().map_or(0, Gate::refused)
+    }
+
     /// Somebody connected, from `peer`. TLS, if any, is up.
     pub fn handle_accepted(&mut self, peer: IpAddr, now: Now) -> LinkId {
         let responder = Responder {
@@ -184,7 +201,11 @@ impl Relay {
             their_address: peer,
             own_addresses: self.config.addresses.clone(),
         };
-        self.add_channel(Link::respond(responder, self.config.timing, now), None)
+        let id = self.add_channel(Link::respond(responder, self.config.timing, now), None);
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.peer = Some(peer);
+        }
+        id
     }
 
     /// A connection that was to be dialled is up; its TLS showed `leaf`.
@@ -337,6 +358,7 @@ impl Relay {
         let channel = Channel {
             link,
             dialled,
+            peer: None,
             established: false,
             circuits: BTreeMap::new(),
             talking: VecDeque::new(),

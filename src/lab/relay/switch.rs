@@ -98,7 +98,8 @@ impl Relay {
 
     fn create(&mut self, link: LinkId, circ_id: CircId, command: CellCommand, body: &Body, now: Now) {
         let Some(channel) = self.channels.get(&link) else { return };
-        if channel.circuits.len() >= MAX_CIRCUITS {
+        let admits = |peer| self.gate.as_mut().is_none_or(|gate| gate.admits(peer, now));
+        if channel.circuits.len() >= MAX_CIRCUITS || !channel.peer.is_none_or(admits) {
             return self.destroy(link, circ_id, DestroyReason::RESOURCELIMIT, now);
         }
         let mut answer = [0; BODY_LEN];
