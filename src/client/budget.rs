@@ -56,6 +56,8 @@ impl Limit {
 #[derive(Clone, Debug, Default)]
 pub struct Budget {
     buckets: BTreeMap<RsaId, Pair>,
+    /// Circuits that were begun before anybody knew of a limit, by relay: they count too.
+    early: BTreeMap<RsaId, u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,12 +114,28 @@ impl Budget {
         Ok(())
     }
 
+    /// A circuit was begun that did not ask: to a directory that was not chosen as a guard, and
+    /// may be one all the same.
+    pub fn spend(&mut self, relay: &RsaId, limit: Limit, now: Tick) {
+        let pair = self.pair(relay, limit, now);
+        pair.all.fill(limit, 1, now);
+        pair.all.level = pair.all.level.saturating_sub(TOKEN);
+    }
+
+    /// The same, while no limit is known.
+    pub fn spend_early(&mut self, relay: &RsaId) {
+        if self.early.len() < MAX_BUCKETS || self.early.contains_key(relay) {
+            *self.early.entry(*relay).or_default() += 1;
+        }
+    }
+
     fn pair(&mut self, guard: &RsaId, limit: Limit, now: Tick) -> &mut Pair {
+        let early = self.early.remove(guard).unwrap_or(0);
         if self.buckets.len() >= MAX_BUCKETS && !self.buckets.contains_key(guard) {
             let fullest = self.buckets.iter().max_by_key(|(_, pair)| pair.all.level).map(|(id, _)| *id);
             fullest.map(|id| self.buckets.remove(&id));
         }
-        let full = |limit: Limit| Bucket { level: u64::from(limit.burst) * TOKEN, filled: now };
+        let full = |limit: Limit| Bucket { level: u64::from(limit.burst).saturating_sub(early) * TOKEN, filled: now };
         self.buckets.entry(*guard).or_insert_with(|| Pair { all: full(limit), later: full(limit.half()) })
     }
 }
@@ -160,6 +178,19 @@ mod tests {
         assert_eq!(drain(&mut budget, limit, Awaited::Now, at(10_500)), 20);
         assert_eq!(drain(&mut budget, limit, Awaited::Now, at(1_000_000)), 58);
         assert_eq!(budget.take(&RsaId([2; 20]), limit, Awaited::Now, at(1_000_000)), Ok(()));
+    }
+
+    #[test]
+    fn what_did_not_ask_counts_as_well() {
+        let (mut budget, limit) = (Budget::default(), Limit::of(&params(LIVE)));
+        (0..3).for_each(|_| budget.spend_early(&GUARD));
+        assert_eq!(drain(&mut budget, limit, Awaited::Now, at(0)), 55);
+        let Some(limit) = limit else { panic!() };
+        budget.spend(&GUARD, limit, at(1000));
+        assert_eq!(drain(&mut budget, Some(limit), Awaited::Now, at(1000)), 1);
+        // Nobody goes below nothing.
+        (0..9).for_each(|_| budget.spend(&GUARD, limit, at(1000)));
+        assert_eq!(budget.take(&GUARD, Some(limit), Awaited::Now, at(1000)), Err(at(1500)));
     }
 
     #[test]

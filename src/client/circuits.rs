@@ -456,6 +456,16 @@ impl Pool {
         Ok(path)
     }
 
+    /// A circuit of one hop is begun to a directory that no plan chose. If it is a guard too, it
+    /// counts this one with the others.
+    pub fn on_errand(&mut self, directory: &RsaId, dir: Option<&NetDir>, now: Tick) {
+        match dir.map(|dir| Limit::of(dir.consensus().params())) {
+            None => self.budget.spend_early(directory),
+            Some(Some(limit)) => self.budget.spend(directory, limit, now),
+            Some(None) => {}
+        }
+    }
+
     /// What to build ahead, if anything. C tor: `circuit_predict_and_launch_new`.
     pub fn foresee(&mut self, world: &World<'_>) -> Option<Need> {
         let now = world.now.tick;

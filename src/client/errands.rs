@@ -158,7 +158,12 @@ impl Client {
                 self.bootstrap.redirect(fetch, goal.clone());
                 (goal, path.guard, first.map_or(Handshake::Fast, |hop| one_hop(&hop)))
             }
-            None => (goal, None, Handshake::Fast),
+            None => {
+                if let Some(directory) = goal.ids.rsa {
+                    self.pool.on_errand(&directory, self.bootstrap.dir(), now.tick);
+                }
+                (goal, None, Handshake::Fast)
+            }
         };
         self.bootstrap.on_step(Progress::Connecting);
         let Some(link) = self.link_to(&goal, now) else {

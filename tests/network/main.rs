@@ -18,6 +18,7 @@ mod directory;
 mod disk;
 mod driver;
 mod kept;
+mod limits;
 mod near;
 mod notices;
 mod requests;

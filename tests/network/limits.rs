@@ -1,0 +1,49 @@
+//! Guards that defend themselves against floods, as the live consensus has them: two circuits a
+//! second, sixty at once. No client of ours is ever taken for one.
+
+use std::time::Duration;
+
+use cepa::internal::client::RequestNo;
+
+use super::client::{Shell, connect, directory_network, honest, setup_with};
+use super::seed;
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// How many want something at once, and more than a guard lets through at once.
+const CROWD: u64 = 150;
+/// They wait for longer than programs usually would.
+const PATIENT: &str = "SocksTimeout 1000";
+
+/// Programs that may not meet each other want something at once.
+fn crowd(guards: u64) {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    network.refuse_floods(cache.authorities());
+    let setup = setup_with(&cache, &format!("{PATIENT}\nNumEntryGuards {guards}\nMaxClientCircuitsPending 1024"));
+    let mut shell = Shell::start(&mut network, setup);
+    assert!(shell.bootstrap(&mut network));
+    let begun = network.now().tick;
+    let wishes = (0..CROWD).map(|user| connect("source-400.lab", &format!("{user}")));
+    let all: Vec<RequestNo> = wishes.map(|wish| shell.request(&mut network, wish)).collect();
+    let are_served = |shell: &Shell| all.iter().all(|no| shell.requests[no].is_over());
+    assert!(shell.run_until(&mut network, 5 * MINUTE, are_served));
+    assert!(all.iter().all(|no| shell.requests[no].end == Some(true)));
+    // What is let through at once, and then two a second over each guard.
+    let left = (CROWD - 60 * guards) / (2 * guards);
+    let took = network.now().tick.since(begun);
+    assert!(took < Duration::from_secs(left + 20), "{took:?}");
+    // And it goes on as it may: what is built ahead waits for its own share.
+    shell.run_until(&mut network, 2 * MINUTE, |_| false);
+    let refused = network.relays().map(|relay| network.relay(relay).refused_count());
+    assert_eq!(refused.sum::<usize>(), 0);
+}
+
+#[test]
+fn a_crowd_of_isolations_is_served_and_no_guard_is_flooded() {
+    crowd(1);
+}
+
+/// One of the two is an authority as well, and was asked for the directory before it was a guard.
+#[test]
+fn what_a_guard_was_asked_before_it_was_one_counts() {
+    crowd(2);
+}
