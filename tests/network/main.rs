@@ -19,6 +19,7 @@ mod disk;
 mod driver;
 mod kept;
 mod limits;
+mod names;
 mod near;
 mod notices;
 mod requests;

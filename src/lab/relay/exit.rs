@@ -12,7 +12,7 @@ use core::ops::Bound;
 use super::circuit::Fault;
 use super::stream::{Behind, PIPE_ROOM, Pipe, Stream};
 use super::switch::CircuitNo;
-use super::{LinkId, Output, Relay, StreamKey};
+use super::{LinkId, MAX_ASKED, Output, Relay, StreamKey};
 use crate::base::redact::Sensitive;
 use crate::base::time::{Now, earlier};
 use crate::crypto::SendmeTag;
@@ -180,6 +180,7 @@ impl Relay {
 
     fn begin(&mut self, no: CircuitNo, id: StreamId, body: &[u8], now: Now) -> Result<(), Fault> {
         let begin = Begin::parse(body)?;
+        self.note(begin.host.uncover());
         let Some(routed) = self.circuits.get_mut(&no) else { return Ok(()) };
         let host = begin.host.uncover();
         let full = routed.circuit.streams.len() >= MAX_STREAMS;
@@ -213,6 +214,12 @@ impl Relay {
         Ok(())
     }
 
+    fn note(&mut self, host: &str) {
+        if self.asked.len() < MAX_ASKED {
+            self.asked.push(Sensitive::new(host.to_owned()));
+        }
+    }
+
     fn say_connected(&mut self, no: CircuitNo, id: StreamId, host: &str, now: Now) {
         let address = origin::resolve(host).ok().map(|[first, _]| first);
         let address = address.map(|ip| (Sensitive::new(ip), origin::TTL));
@@ -244,6 +251,7 @@ impl Relay {
 
     fn resolve(&mut self, no: CircuitNo, id: StreamId, body: &[u8], now: Now) -> Result<(), Fault> {
         let resolve = Resolve::parse(body)?;
+        self.note(resolve.name.uncover());
         // C tor: who is no exit looks nothing up.
         let found = match self.config.is_exit {
             true => origin::resolve(resolve.name.uncover()),

@@ -18,6 +18,7 @@ use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::RelayIds;
+use crate::base::redact::Sensitive;
 use crate::base::time::{Now, Tick, earlier};
 use crate::lab::crooked;
 use crate::lab::seed::SeededEntropy;
@@ -41,6 +42,9 @@ const TRANSMIT_LEN: usize = 32 * 1024;
 /// Cells of one circuit that wait for a link, on average over its circuits: what the consensus
 /// says in 2026 (`circ_max_cell_queue_size`); fixed windows never lead to so many.
 const MAX_WAITING: usize = 1750;
+
+/// Of how many streams a relay remembers where to; ours, more than any test opens.
+const MAX_ASKED: usize = 10_000;
 
 /// One connection of a relay, as the relay and its runner call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,6 +126,8 @@ pub struct Relay {
     next_link: u32,
     next_circuit: u32,
     written: u64,
+    /// The names and addresses that it was asked for, at most [`MAX_ASKED`].
+    asked: Vec<Sensitive<String>>,
     /// Links that have something to write, or circuits with something to say.
     ready: BTreeSet<LinkId>,
     outputs: VecDeque<Output>,
@@ -168,6 +174,7 @@ impl Relay {
             next_link: 0,
             next_circuit: 0,
             written: 0,
+            asked: Vec::new(),
             ready: BTreeSet::new(),
             outputs: VecDeque::new(),
         };
@@ -341,6 +348,11 @@ impl Relay {
     /// How many circuits end at it: of all relays together, how many there are.
     pub fn ending_count(&self) -> usize {
         self.circuits.values().filter(|routed| matches!(routed.far, Far::Nothing)).count()
+    }
+
+    /// What it was asked to connect to and to look up, as it was written in BEGIN and RESOLVE.
+    pub fn asked(&self) -> &[Sensitive<String>] {
+        &self.asked
     }
 
     /// How many bytes it has written to its links.

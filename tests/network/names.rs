@@ -1,0 +1,119 @@
+//! Names that no exit may hear: those of onion services, and those that name an exit. Every
+//! BEGIN and RESOLVE that reaches any relay is searched for them, whatever programs said.
+
+use std::time::Duration;
+
+use cepa::internal::client::Wish;
+use cepa::internal::config::port::{self, Flags};
+use cepa::internal::config::{Config, Requests, Settings};
+use cepa::internal::proxy::Request;
+use cepa::internal::proxy::door::{Door, Verdict};
+use cepa::internal::proxy::socks::{Manner, Output, Socks};
+use cepa::lab::network::Network;
+
+use super::client::{Shell, directory_network, honest, setup_with};
+use super::seed;
+
+/// One that could be an onion service's: its checksum is right.
+const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
+/// What is in front of an ending, and what is behind it.
+const FRONTS: [&str; 6] = ["", "x.", "www.example.com.", "echo.lab.", "-.", "a b."];
+const BACKS: [&str; 4] = ["", ".", "..", "...."];
+const CONNECT: u8 = 1;
+const RESOLVE: u8 = 0xF0;
+const RESOLVE_PTR: u8 = 0xF1;
+
+/// All that a program might say with those endings, in any case.
+fn secret_names() -> Vec<String> {
+    let endings = ["onion", "exit", "ONION", "EXIT", "oNiOn", "eXiT"];
+    let each = |ending: &str| {
+        let of_front = |front: &str| BACKS.map(|back| format!("{front}{ending}{back}"));
+        FRONTS.iter().flat_map(|front| of_front(front)).collect::<Vec<_>>()
+    };
+    let mut names: Vec<String> = endings.into_iter().flat_map(each).collect();
+    names.extend(BACKS.map(|back| format!("{ONION}{back}")));
+    names.extend(BACKS.map(|back| format!("www.{}{back}", ONION.to_uppercase())));
+    names.extend(["[x.onion]", "[x.exit.]", "x.onion]", "echo.lab.$0123456789ABCDEF.exit"].map(str::to_owned));
+    names
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.contains("onion") || name.contains("exit")
+}
+
+/// The bytes of a request in every language that has names.
+fn in_every_language(command: u8, name: &str) -> Vec<Vec<u8>> {
+    let socks4a = [&[4, command, 0, 80, 0, 0, 0, 1], &b"user\0"[..], name.as_bytes(), &[0]].concat();
+    let length = u8::try_from(name.len()).unwrap();
+    let socks5 = [&[5, 1, 0, 5, command, 0, 3, length], name.as_bytes(), &[0, 80]].concat();
+    let (user, password) = (b"u", b"p");
+    let with_password = [&[5, 1, 2, 1, 1], &user[..], &[1], password, &socks5[3..]].concat();
+    vec![socks4a, socks5, with_password]
+}
+
+fn requests(bytes: &[u8]) -> Vec<Request> {
+    let mut socks = Socks::new(Manner::default());
+    socks.handle_bytes(bytes);
+    std::iter::from_fn(|| socks.poll_output())
+        .filter_map(|output| match output {
+            Output::Request(request) => Some(request),
+            Output::Reply(_) | Output::Close => None,
+        })
+        .collect()
+}
+
+/// What a port lets through of what a program says.
+fn wishes(bytes: &[u8], flags: &Flags, settings: &Requests) -> Vec<Wish> {
+    let door = Door { number: 0, flags, requests: settings };
+    let judged = requests(bytes).into_iter().map(|request| door.judge(&request, None).0);
+    judged
+        .filter_map(|verdict| match verdict {
+            Verdict::Ask(wish) => Some(wish),
+            Verdict::Answer(_) | Verdict::Refuse(_) => None,
+        })
+        .collect()
+}
+
+/// All that any relay was asked for.
+fn asked(network: &Network) -> Vec<String> {
+    let of_relay = |relay| network.relay(relay).asked().iter().map(|name| name.uncover().clone()).collect::<Vec<_>>();
+    network.relays().flat_map(of_relay).collect()
+}
+
+#[test]
+fn no_name_of_an_onion_or_an_exit_reaches_a_relay_and_others_do() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, setup_with(&cache, ""));
+    assert!(shell.bootstrap(&mut network));
+    let flags = port::parse("9050 IPv6Traffic", port::Kind::Names).unwrap().port.unwrap().flags;
+    let settings = Config::of(&Settings::new()).unwrap().0.requests;
+    let open = ["echo.lab", "Echo.LAB", "onion.lab", "exit.lab.", "x.onion.lab", "notonion.lab", "an-exit.lab"];
+    let names = secret_names().into_iter().chain(open.map(str::to_owned));
+    let mut said = 0;
+    for name in names {
+        for command in [CONNECT, RESOLVE, RESOLVE_PTR] {
+            for bytes in in_every_language(command, &name) {
+                said += 1;
+                for wish in wishes(&bytes, &flags, &settings) {
+                    assert!(!is_secret(&name) || open.contains(&name.as_str()), "{name:?} is let through");
+                    shell.request(&mut network, wish);
+                }
+            }
+        }
+    }
+    assert!(said > 1000, "{said}");
+    shell.run_until(&mut network, Duration::from_secs(20), |_| false);
+    let asked = asked(&network);
+    for name in open {
+        let count = asked.iter().filter(|asked| **asked == name.to_ascii_lowercase()).count();
+        // In three languages, twice: nobody looks up the name of a name.
+        assert!(count >= 6, "{name} was asked for {count} times");
+    }
+    let endings = |asked: &String| {
+        let bare = asked.trim_end_matches('.');
+        bare.ends_with(".onion") || bare.ends_with(".exit") || bare == "onion" || bare == "exit"
+    };
+    let leaked: Vec<_> = asked.iter().filter(|asked| endings(&asked.to_ascii_lowercase())).collect();
+    assert!(leaked.is_empty(), "{leaked:?}");
+}
