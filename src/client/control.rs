@@ -102,7 +102,7 @@ impl Client {
         if !has_streams {
             self.drop_circuit(no, End::Ours, CircuitReason::Requested, now, entropy);
         } else if !only_if_unused {
-            self.fell(no);
+            self.junction.close_tunnel(no, now);
         }
         self.work(now, entropy);
         Ok(())

@@ -204,8 +204,16 @@ impl Junction {
         self.tunnels.get(&no).map(|routed| &routed.tunnel)
     }
 
-    /// What a tunnel came to when it was told something is reported now.
-    pub fn collect(&mut self, no: TunnelNo) {
+    /// Closes a tunnel: its first relay is told, and its streams and its end are reported.
+    pub fn close_tunnel(&mut self, no: TunnelNo, now: Now) {
+        if let Some(tunnel) = self.tunnel_mut(no) {
+            tunnel.close(LEG);
+        }
+        self.settle(no, now);
+    }
+
+    /// What a tunnel whose link is gone came to is reported now.
+    fn collect(&mut self, no: TunnelNo) {
         while let Some(output) = self.tunnels.get_mut(&no).and_then(|routed| routed.tunnel.poll_output()) {
             self.report(no, output);
         }

@@ -9,7 +9,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use super::events::{StreamReason, StreamStatus};
-use super::junction::{LEG, TunnelNo};
+use super::junction::TunnelNo;
 use super::streams::{self, Failure, Fate, Found, RequestNo, State, What, Wish};
 use super::{Client, Output};
 use crate::base::random::Entropy;
@@ -157,7 +157,7 @@ impl Client {
         }
         let exit = self.pool.get(tunnel).and_then(|circuit| circuit.exit());
         let outcome = self.streams.judge(no, why, exit);
-        self.apply(tunnel, outcome.circuit, why);
+        self.apply(tunnel, outcome.circuit, why, now);
         match outcome.failure {
             Some(failure) => self.fail(no, failure, now),
             None => {
@@ -168,14 +168,15 @@ impl Client {
     }
 
     /// What the end of a stream means for its circuit.
-    fn apply(&mut self, tunnel: TunnelNo, fate: Fate, why: &Ended) {
+    fn apply(&mut self, tunnel: TunnelNo, fate: Fate, why: &Ended, now: Now) {
         match fate {
             // C tor: INTERNAL may be anything, any other reason only the exit can have said.
             Fate::Closes => {
                 self.pool.on_broken(tunnel);
                 self.pool.retire(tunnel);
                 if matches!(why, Ended::ByFarEnd { .. }) {
-                    self.fell(tunnel);
+                    // Its other streams fall with it.
+                    self.junction.close_tunnel(tunnel, now);
                 }
                 return;
             }
@@ -195,14 +196,6 @@ impl Client {
         if is_of_exit {
             self.pool.on_answered(tunnel, self.bootstrap.dir());
         }
-    }
-
-    /// Closes a circuit whose end says that it is broken; its other streams fall with it.
-    pub(super) fn fell(&mut self, no: TunnelNo) {
-        if let Some(tunnel) = self.junction.tunnel_mut(no) {
-            tunnel.close(LEG);
-        }
-        self.junction.collect(no);
     }
 
     /// A request waits for another circuit.

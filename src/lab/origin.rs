@@ -50,6 +50,8 @@ pub enum Habit {
     Refuse,
     /// Cannot be reached in time, says its exit.
     TimeOut,
+    /// Is never reached: its exit ends the stream with that reason.
+    Ends(u8),
     /// Never answers.
     Silent,
 }
@@ -58,7 +60,7 @@ pub enum Habit {
 type Make = fn(u64) -> Habit;
 
 /// Every habit with the name a client asks by; a number goes behind a dash.
-const NAMES: [(&str, Make); 11] = [
+const NAMES: [(&str, Make); 12] = [
     ("echo", |_| Habit::Echo),
     ("source", Habit::Source),
     ("sink", |_| Habit::Sink),
@@ -69,6 +71,7 @@ const NAMES: [(&str, Make); 11] = [
     ("reset", Habit::Reset),
     ("refuse", |_| Habit::Refuse),
     ("time-out", |_| Habit::TimeOut),
+    ("ends", |reason| Habit::Ends(u8::try_from(reason).unwrap_or(u8::MAX))),
     ("silent", |_| Habit::Silent),
 ];
 
@@ -150,6 +153,7 @@ impl Origin {
             Habit::Source(n) | Habit::SlowWriter(n) | Habit::Reset(n) => n,
             Habit::Refuse => return Err(EndReason::CONNECTREFUSED),
             Habit::TimeOut => return Err(EndReason::TIMEOUT),
+            Habit::Ends(reason) => return Err(EndReason(reason)),
             Habit::Silent => return Ok(None),
             _ => 0,
         };
@@ -227,7 +231,7 @@ impl Origin {
             }
             Habit::HalfClose => Given::End(EndReason::DONE),
             Habit::Sink | Habit::SlowReader if self.client_closed => Given::End(EndReason::DONE),
-            Habit::Sink | Habit::SlowReader | Habit::Refuse | Habit::TimeOut | Habit::Silent => {
+            Habit::Sink | Habit::SlowReader | Habit::Refuse | Habit::TimeOut | Habit::Ends(_) | Habit::Silent => {
                 Given::NothingUntil(None)
             }
         }

@@ -47,6 +47,18 @@ fn what_an_exit_says_is_what_a_program_hears() {
     }
 }
 
+/// That is what TORPROTOCOL says. The relays on it hear that it is over, or they would keep it.
+#[test]
+fn a_circuit_whose_end_says_that_it_is_broken_is_closed_for_all() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    let told = shell.serve(&mut network, connect("ends-13.lab", "a"), MINUTE);
+    assert_eq!(told.failure, Some(Failure::Exit(EndReason::TORPROTOCOL)));
+    shell.run_until(&mut network, MINUTE, |_| false);
+    let ending = network.relays().map(|relay| network.relay(relay).ending_count());
+    assert_eq!(ending.sum::<usize>(), shell.client.pool().iter().count());
+}
+
 /// The circuits that have had streams.
 fn used(shell: &Shell) -> usize {
     shell.client.pool().iter().filter(|(_, circuit)| circuit.is_used()).count()
