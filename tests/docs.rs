@@ -47,6 +47,54 @@ fn each_test_that_keeps_an_invariant_exists() {
     assert_tests_exist("docs/ARCHITECTURE.md", 8);
 }
 
+/// What a patch of `tests/mutations/` expects to find, hunk by hunk: the file, and its lines.
+fn hunks(patch: &str) -> Vec<(&str, String)> {
+    let mut hunks: Vec<(&str, String)> = Vec::new();
+    let mut file = "";
+    for line in patch.lines().filter(|line| !line.starts_with('#') && !line.starts_with("+++ ")) {
+        if let Some(name) = line.strip_prefix("--- a/") {
+            file = name;
+        } else if line.starts_with("@@ ") {
+            hunks.push((file, String::new()));
+        } else if let (Some((_, lines)), Some(old)) = (hunks.last_mut(), line.strip_prefix([' ', '-'])) {
+            *lines += old;
+            lines.push('\n');
+        }
+    }
+    hunks
+}
+
+/// That its test fails is seen by night; that it is there, and the check too, at once.
+#[test]
+fn each_mutation_finds_its_check_and_its_test() {
+    let tests = sources(&Path::new(ROOT).join("tests")) + &sources(&Path::new(ROOT).join("src"));
+    let mut count = 0;
+    for entry in std::fs::read_dir(format!("{ROOT}/tests/mutations")).unwrap() {
+        let path = entry.unwrap().path();
+        let patch = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_name().unwrap().display();
+        let mut head = patch.lines();
+        let fails = head.next().and_then(|line| line.strip_prefix("# fails: ")?.rsplit_once("::"));
+        let test = fails.map(|(_, test)| test).unwrap();
+        assert!(tests.contains(&format!("fn {test}(")), "{name}: there is no test {test}");
+        assert!(head.next().unwrap().starts_with("# without: "), "{name}");
+        for (file, lines) in hunks(&patch) {
+            // What the lab checks is not the client's to lose.
+            assert!(file.starts_with("src/") && !file.starts_with("src/lab/"), "{name}: {file}");
+            let source = std::fs::read_to_string(format!("{ROOT}/{file}")).unwrap();
+            assert!(source.contains(&lines), "{name} does not apply to {file} any more:\n{lines}");
+        }
+        count += hunks(&patch).len();
+    }
+    assert!(count >= 40, "few were found: {count}");
+}
+
+#[test]
+fn a_hunk_is_read_as_what_it_was() {
+    let patch = "# fails: lib a\n--- a/b.rs\n+++ b/b.rs\n@@ -1,3 +1,2 @@\n one\n-two\n+three\n \n@@ -9 +9 @@\n-x\n";
+    assert_eq!(hunks(patch), [("b.rs", "one\ntwo\n\n".to_owned()), ("b.rs", "x\n".to_owned())]);
+}
+
 #[test]
 fn a_claim_is_told_from_other_names() {
     assert_eq!(claims("a `b_c`, `an_old_name`, `wire::a_b_c`, `End`"), ["an_old_name"]);
