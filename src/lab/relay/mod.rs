@@ -3,7 +3,8 @@
 //! A machine like the client's: bytes and a time go in; bytes, and links to dial or close,
 //! come out. Links are here, the circuits through it in `switch.rs`, the ends of circuits in
 //! `exit.rs`. It is a real relay in what it says, not in what it endures: no bandwidth
-//! limits, no defence against floods beyond its bounds, keys that replay from a seed.
+//! limits, no defence against floods beyond its bounds and `gate.rs`, keys that replay from a
+//! seed.
 //! Backpressure is by pulling: what a stream has to say is turned into cells only when the
 //! runner asks for bytes ([`Relay::take_transmit`]). Called by the virtual network
 //! (`lab/network.rs`) and by `lab/loopback.rs`. Spec: tor-spec, "Circuit management".

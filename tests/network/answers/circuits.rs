@@ -145,9 +145,9 @@ pub fn a_sendme_for_nothing_fells_its_circuit() {
     is_tried_elsewhere(Villain::SendmeFlood);
 }
 
-/// It falls when its stream is open: the program is told that there is more, and how much it has
-/// is nobody's to say but the exit's. Its next stream goes elsewhere. The circuit had carried one,
-/// so nothing counts against the guard.
+/// It falls when its stream is open, and what a program has done with half an answer nobody else
+/// can know: it is told that it was cut off. The circuit had carried a stream, so nothing counts
+/// against the guard.
 pub(super) fn is_cut_off(villain: Villain, host: &str, read: core::ops::Range<usize>) {
     let mut meeting = Meeting::of(villain, Place::Exit, false).ready();
     let no = meeting.request(connect(host, "first"));
