@@ -127,7 +127,7 @@ enum Origin {
 }
 
 /// What the user says about it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wish {
     /// Those trusted, in place of the built-in ones.
     pub authorities: Vec<Authority>,

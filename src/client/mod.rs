@@ -178,6 +178,11 @@ impl TunnelReader for Answers<'_> {
     }
 }
 
+/// One that trusts and asks whom the user wants.
+fn bootstrap_of(setup: &Setup) -> Bootstrap {
+    Bootstrap::new(bootstrap::Wish { keeps_files: setup.keeps_files, ..setup.directory.clone() })
+}
+
 /// All that a choice depends on, once there is a directory.
 fn world<'a>(bootstrap: &'a Bootstrap, setup: &'a Setup, now: Now) -> Option<World<'a>> {
     bootstrap.dir().map(|dir| World { dir, setup, now })
@@ -189,7 +194,7 @@ impl Client {
         let times = BuildTimes::new(&Params::default(), setup.build_times());
         let kept = Kept::new(setup.keeps_files, setup.config.avoids_disk_writes);
         Client {
-            bootstrap: Bootstrap::new(bootstrap::Wish { keeps_files: setup.keeps_files, ..setup.directory.clone() }),
+            bootstrap: bootstrap_of(&setup),
             setup,
             links: Links::default(),
             junction: Junction::new(),
@@ -245,13 +250,36 @@ impl Client {
         self.pursue(now, entropy);
     }
 
-    /// There is a new configuration. Circuits and streams that are there stay.
+    /// There is a new configuration. Circuits and streams that are there stay, unless the user
+    /// wants no network any more, or another one.
     pub fn handle_config(&mut self, setup: Setup, now: Now, entropy: &mut dyn Entropy) {
         self.kept.set_avoids_writes(setup.config.avoids_disk_writes);
-        self.setup = setup;
+        let is_other_network = setup.directory != self.setup.directory;
+        let keeps_files = self.setup.keeps_files;
+        self.setup = Setup { keeps_files, ..setup };
+        if is_other_network || self.setup.config.is_network_disabled {
+            self.leave(now, entropy);
+        }
+        if is_other_network {
+            self.bootstrap = bootstrap_of(&self.setup);
+            self.can_build = false;
+        }
         self.known = None;
+        self.bootstrap.stir();
         self.stir();
-        self.pursue(now, entropy);
+        self.work(now, entropy);
+    }
+
+    /// Gives up all that goes over the network.
+    fn leave(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        let errands: Vec<TunnelNo> = self.directories.keys().copied().collect();
+        errands.into_iter().for_each(|errand| self.fail_errand(errand, now, entropy));
+        let requests: Vec<RequestNo> = self.streams.iter().map(|(no, _)| no).collect();
+        requests.into_iter().for_each(|no| self.cut_off(no, now));
+        let circuits: Vec<TunnelNo> = self.pool.iter().map(|(no, _)| no).collect();
+        circuits.into_iter().for_each(|no| self.drop_circuit(no, End::Ours, CircuitReason::Requested, now, entropy));
+        let links: Vec<LinkNo> = self.links.iter().map(|(link, _)| link).collect();
+        links.into_iter().for_each(|link| self.let_go(link));
     }
 
     // --- links ---------------------------------------------------------------------------
@@ -589,6 +617,7 @@ impl Client {
 
     fn pursue(&mut self, now: Now, entropy: &mut dyn Entropy) {
         if self.setup.config.is_network_disabled {
+            self.next_look = None;
             return;
         }
         if !self.is_dormant(now.tick) && !self.bootstrap.is_too_old() {

@@ -229,6 +229,17 @@ impl Client {
         self.outputs.push_back(Output::Failed(no, failure));
     }
 
+    /// There is no network any more for a request or a stream.
+    pub(super) fn cut_off(&mut self, no: RequestNo, now: Now) {
+        let is_open = self.streams.get(no).is_some_and(|request| matches!(request.state, State::Open { .. }));
+        if !is_open {
+            return self.fail(no, Failure::NetworkDisabled, now);
+        }
+        self.say_stream(no, StreamStatus::Closed(StreamReason::NetUnreachable));
+        self.end_stream(no, now);
+        self.outputs.push_back(Output::Ended { request: no, is_clean: false });
+    }
+
     /// Ends a stream, if it has come so far, and forgets the request.
     pub(super) fn end_stream(&mut self, no: RequestNo, now: Now) {
         let Some(request) = self.streams.remove(no) else { return };

@@ -361,6 +361,12 @@ impl Shell {
         self.requests[&no].clone()
     }
 
+    /// The user wants something else from now on.
+    pub fn configure(&mut self, network: &mut Network, setup: Setup) {
+        self.client.handle_config(setup, self.now(network), &mut self.entropy);
+        self.turn(network);
+    }
+
     /// Ends it, as a user would; gives what it leaves.
     pub fn end(mut self, network: &mut Network) -> Disk {
         self.client.save(self.now(network));

@@ -12,6 +12,7 @@ mod answers;
 mod bootstrap;
 mod circuits;
 mod client;
+mod config;
 mod control;
 mod days;
 mod directory;

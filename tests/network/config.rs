@@ -1,0 +1,80 @@
+//! A new configuration is an input at any time, and holds from then on.
+
+use std::time::Duration;
+
+use cepa::internal::client::Failure;
+use cepa::internal::client::events::{Event, LinkStatus, Mask};
+use cepa::lab::authority::Spec;
+use cepa::lab::network::{BEGINNING, Network};
+
+use super::client::{Shell, connect, directory_network, directory_network_of, honest, setup_with, wish};
+use super::seed;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn is_served(shell: &mut Shell, network: &mut Network, user: &str) -> bool {
+    shell.serve(network, connect("source-5000.lab", user), MINUTE).read.len() == 5000
+}
+
+#[test]
+fn a_user_can_do_without_the_network_and_come_back() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    shell.client.subscribe(Mask::LINKS);
+    let open = shell.request(&mut network, connect("echo.lab", "a"));
+    assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&open].is_open));
+    let waiting = shell.request(&mut network, connect("timeout.lab", "b"));
+
+    shell.configure(&mut network, setup_with(&cache, "DisableNetwork 1"));
+    assert_eq!(shell.requests[&open].end, Some(false));
+    assert_eq!(shell.requests[&waiting].failure, Some(Failure::NetworkDisabled));
+    assert_eq!((shell.client.links().count(), shell.client.circuits().count()), (0, 0));
+    let closed = shell.events.iter().filter(|event| matches!(event, Event::Link(_, LinkStatus::Closed(..)))).count();
+    assert!(closed > 0);
+    let dialled = shell.dialled.len();
+    let told = shell.serve(&mut network, connect("source-5000.lab", "a"), MINUTE);
+    assert_eq!(told.failure, Some(Failure::NetworkDisabled));
+    shell.run_until(&mut network, 300 * MINUTE, |_| false);
+    assert_eq!(shell.dialled.len(), dialled);
+
+    shell.configure(&mut network, wish(&cache));
+    assert!(is_served(&mut shell, &mut network, "a"));
+}
+
+#[test]
+fn a_start_without_the_network_dials_nobody() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, setup_with(&cache, "DisableNetwork 1"));
+    shell.run_until(&mut network, 60 * MINUTE, |_| false);
+    assert!(shell.dialled.is_empty());
+    shell.configure(&mut network, wish(&cache));
+    assert!(is_served(&mut shell, &mut network, "a"));
+}
+
+#[test]
+fn circuits_that_are_there_obey_too() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    assert!(is_served(&mut shell, &mut network, "a"));
+    let used = |shell: &Shell| shell.client.pool().iter().filter(|(_, circuit)| circuit.is_used()).count();
+    shell.run_until(&mut network, MINUTE, |_| false);
+    assert_eq!(used(&shell), 1);
+    shell.configure(&mut network, setup_with(&cache, "MaxCircuitDirtiness 30 seconds"));
+    shell.run_until(&mut network, MINUTE, |_| false);
+    assert_eq!(used(&shell), 0);
+}
+
+/// Who trusts others asks others, and forgets what it was told before.
+#[test]
+fn another_network_is_another_one() {
+    let (mut network, relays, cache) = directory_network(seed(), honest);
+    let (_, _, other) = directory_network_of(Spec { first_key: 3, ..Spec::new(seed() + 1, BEGINNING) }, honest);
+    let mut shell = Shell::start(&mut network, setup_with(&other, ""));
+    shell.run_until(&mut network, MINUTE, |_| false);
+    assert!(shell.client.dir().is_none());
+    shell.configure(&mut network, wish(&cache));
+    assert!(is_served(&mut shell, &mut network, "a"));
+    shell.configure(&mut network, setup_with(&other, ""));
+    assert!(shell.client.dir().is_none() && !relays.is_empty());
+    assert!(!is_served(&mut shell, &mut network, "a"));
+}
