@@ -1,5 +1,4 @@
-//! A Tor client as a library of quiet machines, and the few loud folders that run them. The
-//! client is still to come; what it will stand on and be tried against is here.
+//! A Tor client as a library of quiet machines, and the few loud folders that run them.
 //!
 //! The crate is built in floors. A folder may name only folders below it, in the table
 //! of `docs/ARCHITECTURE.md`, which `tests/floors.rs` enforces. The quiet floors own no
@@ -15,7 +14,7 @@
 //!   one hop may have under way) and `directory` (who is in the network)
 //! - floor 3: `circuit` (a row of hops, what goes through it, and the streams at its hops) and
 //!   `path` (guards, and which relays a circuit goes through)
-//! - floor 5: `client` (all of it as one machine; so far it learns the network)
+//! - floor 5: `client` (all of it as one machine)
 //! - floor 6: `proxy` (what local programs say, and what they are told)
 //! - floor 7: [`app`] (sockets, clocks, files and signals, and the client that lives on them)
 //! - floor 8: `lab` (a Tor network in one process, in virtual time or on 127.0.0.1, and the

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use cepa::internal::config::{Config, OPTIONS, Settings};
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The text of every Rust file under `folder`.
@@ -45,6 +47,25 @@ fn each_test_that_answers_an_attack_exists() {
 #[test]
 fn each_test_that_keeps_an_invariant_exists() {
     assert_tests_exist("docs/ARCHITECTURE.md", 8);
+}
+
+/// Each option has its line, and all defaults together are a configuration, the one that there
+/// is without them.
+#[test]
+fn the_example_of_a_torrc_has_every_option_with_its_default() {
+    let example = std::fs::read_to_string(format!("{ROOT}/torrc.example")).unwrap();
+    let lines: Vec<&str> = example.lines().filter_map(|line| line.strip_prefix('#')).collect();
+    let mut all = Settings::new();
+    for entry in OPTIONS {
+        let line = format!("{} {}", entry.name, entry.default).trim_end().to_owned();
+        assert!(lines.contains(&line.as_str()), "torrc.example has no line #{line}");
+        if !entry.default.is_empty() {
+            all.add_text("torrc.example", &line).unwrap();
+        }
+    }
+    let named = lines.iter().filter(|line| !line.starts_with('#') && !line.is_empty()).count();
+    assert_eq!(named, OPTIONS.len());
+    assert_eq!(Config::of(&all).unwrap().0, Config::of(&Settings::new()).unwrap().0);
 }
 
 /// What a patch of `tests/mutations/` expects to find, hunk by hunk: the file, and its lines.

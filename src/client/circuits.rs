@@ -124,6 +124,11 @@ impl Circuit {
         self.purpose
     }
 
+    /// When its first cell went out.
+    pub fn begun(&self) -> Option<Tick> {
+        self.begun
+    }
+
     /// When it was asked for.
     pub fn created(&self) -> Wall {
         self.created

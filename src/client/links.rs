@@ -43,11 +43,16 @@ struct Known {
     /// The address that is tried, or was reached.
     at: usize,
     state: State,
+    /// When something last came of it.
+    heard: Tick,
+    /// It did not answer when it should have.
+    is_silent: bool,
 }
 
 impl Known {
     fn new(goal: Goal, now: Tick) -> Known {
-        Known { goal, proved: RelayIds::default(), at: 0, state: State::Dialling(now + DIAL_LIMIT) }
+        let state = State::Dialling(now + DIAL_LIMIT);
+        Known { goal, proved: RelayIds::default(), at: 0, state, heard: now, is_silent: false }
     }
 
     /// Whether whoever is wanted is there, though less of it was known when it was dialled. C
@@ -81,7 +86,7 @@ pub enum Step {
 impl Links {
     /// The link for a goal. `None` if the goal has no address.
     pub fn want(&mut self, goal: &Goal, ids: &mut Ids, now: Tick) -> Option<Step> {
-        let serves = |known: &Known| known.goal.ids == goal.ids || known.proves(&goal.ids);
+        let serves = |known: &Known| !known.is_silent && (known.goal.ids == goal.ids || known.proves(&goal.ids));
         if let Some((no, known)) = self.known.iter_mut().find(|(_, known)| serves(known)) {
             if known.state != State::Greeting && matches!(known.state, State::Up(_)) {
                 known.state = State::Up(None);
@@ -131,6 +136,24 @@ impl Links {
         if let Some(known) = self.known.get_mut(&no) {
             known.state = State::Up(None);
             known.proved = proved;
+        }
+    }
+
+    /// Something came of it.
+    #[inline]
+    pub fn on_heard(&mut self, no: LinkNo, now: Tick) {
+        if let Some(known) = self.known.get_mut(&no) {
+            (known.heard, known.is_silent) = (now, false);
+        }
+    }
+
+    /// A circuit over it that was begun then did not get its first hop in time. If nothing else
+    /// came since, its connection is probably dead, and nobody has noticed: another is made for
+    /// those who come, and what is on it may still wake up. Without that, all the circuits of
+    /// an outage would reach the relay at once when it is over.
+    pub fn on_unanswered(&mut self, no: LinkNo, begun: Tick) {
+        if let Some(known) = self.known.get_mut(&no) {
+            known.is_silent |= known.heard < begun;
         }
     }
 
@@ -220,6 +243,22 @@ mod tests {
         assert_eq!(links.want(&rsa, &mut ids, at(1)), Some(Step::Wait(LinkNo(1))));
         assert!(matches!(links.want(&with(2), &mut ids, at(1)), Some(Step::Dial(..))));
         assert!(matches!(links.want(&goal(2, &["192.0.2.2:1"]), &mut ids, at(1)), Some(Step::Dial(..))));
+    }
+
+    #[test]
+    fn a_link_that_does_not_answer_is_left_to_those_who_have_it() {
+        let (mut links, mut ids) = (Links::default(), Ids::default());
+        let goal = goal(1, &["192.0.2.1:1"]);
+        links.want(&goal, &mut ids, at(0));
+        links.on_up(LinkNo(1), goal.ids);
+        links.on_heard(LinkNo(1), at(5));
+        links.on_unanswered(LinkNo(1), at(4));
+        assert_eq!(links.want(&goal, &mut ids, at(60)), Some(Step::Wait(LinkNo(1))));
+        links.on_unanswered(LinkNo(1), at(6));
+        assert_eq!(links.want(&goal, &mut ids, at(66)), Some(Step::Dial(LinkNo(2), goal.addresses[0])));
+        links.on_down(LinkNo(2));
+        links.on_heard(LinkNo(1), at(70));
+        assert_eq!(links.want(&goal, &mut ids, at(71)), Some(Step::Wait(LinkNo(1))));
     }
 
     #[test]

@@ -318,6 +318,7 @@ impl Client {
         entropy: &mut dyn Entropy,
         reader: &mut dyn Reader,
     ) {
+        self.links.on_heard(link, now.tick);
         let mut answers = Answers {
             errands: &self.directories,
             bootstrap: &mut self.bootstrap,
@@ -569,6 +570,11 @@ impl Client {
 
     fn drop_circuit(&mut self, no: TunnelNo, end: End, why: CircuitReason, now: Now, entropy: &mut dyn Entropy) {
         let was_built = self.pool.get(no).is_some_and(|circuit| circuit.phase >= circuits::Phase::Waiting);
+        if let (End::TooSlow, Some(circuit)) = (end, self.pool.get(no))
+            && let Some(begun) = circuit.begun().filter(|_| circuit.hops_built() == 0)
+        {
+            self.links.on_unanswered(circuit.link, begun);
+        }
         self.say_circuit(no, if was_built { CircuitStatus::Closed(why) } else { CircuitStatus::Failed(why) });
         self.junction.drop_tunnel(no, now);
         let world = world(&self.bootstrap, &self.setup, now);

@@ -69,6 +69,9 @@ impl Told {
     }
 }
 
+/// So often a client may be called at one instant, though nothing has come.
+const MAX_IDLE: u32 = 1000;
+
 /// Reads all that comes.
 struct Programs<'a>(&'a mut BTreeMap<RequestNo, Told>, Vec<(RequestNo, usize)>);
 
@@ -276,6 +279,7 @@ impl Shell {
     pub fn run_until(&mut self, network: &mut Network, limit: Duration, mut done: impl FnMut(&Shell) -> bool) -> bool {
         let end = network.now().tick + limit;
         self.turn(network);
+        let mut idle = (network.now().tick, 0);
         while !done(self) {
             let deadline: Tick = earlier(self.client.next_deadline(self.now(network)), Some(end)).unwrap_or(end);
             let heard = network.step(deadline.max(network.now().tick));
@@ -285,6 +289,8 @@ impl Shell {
                 }
                 let now = self.now(network);
                 self.client.handle_timeout(now, &mut self.entropy);
+                idle = if idle.0 == now.tick { (now.tick, idle.1 + 1) } else { (now.tick, 0) };
+                assert!(idle.1 < MAX_IDLE, "it wants to be called again and again, with nothing to do");
             }
             self.turn(network);
         }

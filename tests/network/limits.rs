@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use cepa::internal::client::RequestNo;
+use cepa::lab::network::Place;
 
 use super::client::{Shell, connect, directory_network, honest, setup_with};
 use super::seed;
@@ -46,4 +47,28 @@ fn a_crowd_of_isolations_is_served_and_no_guard_is_flooded() {
 #[test]
 fn what_a_guard_was_asked_before_it_was_one_counts() {
     crowd(2);
+}
+
+/// What was asked of a guard while nothing came through may all come through at once.
+#[test]
+fn an_outage_ends_in_no_flood() {
+    for minutes in [3, 45] {
+        let (mut network, _, cache) = directory_network(seed(), honest);
+        network.refuse_floods(cache.authorities());
+        let mut shell = Shell::start(&mut network, setup_with(&cache, ""));
+        shell.serve(&mut network, connect("source-400.lab", "a"), MINUTE);
+        network.part(&[Place::Scripts]);
+        for minute in 0..minutes {
+            for user in 0..5 {
+                shell.request(&mut network, connect("source-400.lab", &format!("{}", minute * 5 + user)));
+            }
+            shell.run_until(&mut network, MINUTE, |_| false);
+        }
+        network.join();
+        let told = shell.serve(&mut network, connect("source-400.lab", "a"), MINUTE);
+        assert_eq!(told.read.len(), 400, "{told:?}");
+        shell.run_until(&mut network, 2 * MINUTE, |_| false);
+        let refused: usize = network.relays().map(|relay| network.relay(relay).refused_count()).sum();
+        assert_eq!(refused, 0, "after {minutes} minutes");
+    }
 }
