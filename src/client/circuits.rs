@@ -671,6 +671,17 @@ impl Pool {
         }
     }
 
+    /// Whether more failed in a row than is nobody's news.
+    pub fn is_failing(&self) -> bool {
+        self.failures > FREE_FAILURES
+    }
+
+    /// The network answers again: nothing waits, and all guards of the first rank may be tried.
+    pub fn on_network_back(&mut self) {
+        self.paused = Tick::default();
+        self.guards.on_network_back();
+    }
+
     /// No path could be had, for want of guards or relays.
     pub fn on_no_path(&mut self, now: Tick, entropy: &mut dyn Entropy) {
         self.failures = self.failures.max(FREE_FAILURES);

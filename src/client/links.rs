@@ -17,6 +17,10 @@ use crate::base::time::Tick;
 /// How long a connection and its TLS may take to be made. Ours, as long as a circuit over a
 /// guard of the second rank keeps others from being used; Arti begins with five seconds.
 pub const DIAL_LIMIT: Duration = Duration::from_secs(15);
+/// A link that is being made and of which nothing came for so long hangs: if another comes
+/// about meanwhile after a row of failures, it is begun anew. Ours, as long as a slow relay
+/// takes for a step.
+const HANG_LIMIT: Duration = Duration::from_secs(3);
 /// How long a link that nobody uses is kept. C tor: three minutes, drawn up to half again.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(180);
 
@@ -155,6 +159,12 @@ impl Links {
         if let Some(known) = self.known.get_mut(&no) {
             known.is_silent |= known.heard < begun;
         }
+    }
+
+    /// Those that are not open yet and of which nothing came for a while.
+    pub fn hanging(&self, now: Tick) -> Vec<LinkNo> {
+        let hangs = |known: &Known| !matches!(known.state, State::Up(_)) && known.heard + HANG_LIMIT <= now;
+        self.known.iter().filter(|(_, known)| hangs(known)).map(|(no, _)| *no).collect()
     }
 
     /// It is gone.

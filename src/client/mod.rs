@@ -460,7 +460,7 @@ impl Client {
         loop {
             while let Some(report) = self.junction.poll_report() {
                 match report {
-                    Report::LinkUp(link, established) => self.on_link_up(link, &established, now),
+                    Report::LinkUp(link, established) => self.on_link_up(link, &established, now, entropy),
                     Report::LinkDown(link, error) => {
                         self.outputs.push_back(Output::HangUp(link));
                         self.blame(link, error, now);
@@ -482,7 +482,7 @@ impl Client {
         self.remember(now);
     }
 
-    fn on_link_up(&mut self, link: LinkNo, established: &Established, now: Now) {
+    fn on_link_up(&mut self, link: LinkNo, established: &Established, now: Now, entropy: &mut dyn Entropy) {
         if let (Some(skew), Some((ids, _))) = (established.skew, self.links.goal(link))
             && skew.magnitude() > TOLERATED
             && self.bootstrap.knows_time(&ids)
@@ -498,6 +498,27 @@ impl Client {
         if let Some(link) = self.junction.link_mut(link) {
             link.set_padding(mode, timing, now);
         }
+        if self.pool.is_failing() {
+            self.on_network_back(now, entropy);
+        }
+    }
+
+    /// After a row of failures there is a link. What was begun meanwhile and hangs was said into
+    /// the void: it is begun anew, and blames nobody.
+    fn on_network_back(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        let hanging = self.links.hanging(now.tick);
+        if hanging.is_empty() {
+            return;
+        }
+        for link in hanging {
+            let over: Vec<_> = self.pool.iter().filter(|(_, it)| it.link == link).map(|(no, _)| no).collect();
+            over.into_iter()
+                .for_each(|no| self.drop_circuit(no, End::Ours, CircuitReason::ConnectFailed, now, entropy));
+            self.outputs.push_back(Output::HangUp(link));
+            self.give_up(link, LinkReason::TimedOut, now, entropy);
+        }
+        self.pool.on_network_back();
+        self.stir();
     }
 
     /// Whoever broke a link has nobody to share the blame with.
