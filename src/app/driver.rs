@@ -23,6 +23,7 @@ use super::runtime::{SystemClock, SystemEntropy};
 use crate::base::time::Now;
 use crate::client::events::LinkReason;
 use crate::client::junction::LinkNo;
+use crate::client::links::Way;
 use crate::client::notices::Notice;
 use crate::client::{Client, Output, Reader, RequestNo, Setup, Wish};
 use crate::config::Requests;
@@ -202,7 +203,7 @@ impl Driver {
 
     fn obey(self: &Rc<Self>, output: Output) {
         match output {
-            Output::Dial { link, to } => self.dial(link, to),
+            Output::Dial { link, to, way: Way::Direct } => self.dial(link, to),
             Output::HangUp(link) => {
                 if let Some(bell) = self.links.borrow_mut().remove(&link) {
                     bell.hang_up();

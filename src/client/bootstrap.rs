@@ -488,9 +488,9 @@ impl Bootstrap {
     /// Whom to ask: fallbacks, or where none of them may be asked now, authorities.
     fn server(&self, for_microdescs: bool, now: Tick, entropy: &mut dyn Entropy) -> Option<Goal> {
         let may_ask = |goal: &Goal| goal.ids.rsa.is_some_and(|id| self.directories.may_ask(&id, for_microdescs, now));
-        let fallbacks = self.fallbacks.iter().map(|fallback| Goal {
-            ids: fallback.ids,
-            addresses: [Some(fallback.address), fallback.ipv6.map(Into::into)].into_iter().flatten().collect(),
+        let fallbacks = self.fallbacks.iter().map(|fallback| {
+            let addresses = [Some(fallback.address), fallback.ipv6.map(Into::into)].into_iter().flatten();
+            Goal::direct(fallback.ids, addresses.collect())
         });
         let mut goals: Vec<Goal> = fallbacks.filter(may_ask).collect();
         if goals.is_empty() {
@@ -657,5 +657,5 @@ impl Bootstrap {
 fn goal(authority: &Authority) -> Option<Goal> {
     let ipv4 = core::net::SocketAddr::new((*authority.ipv4.ip()).into(), authority.or_port?);
     let addresses = [Some(ipv4), authority.ipv6.map(Into::into)].into_iter().flatten().collect();
-    Some(Goal { ids: RelayIds { rsa: Some(authority.rsa), ed25519: None }, addresses })
+    Some(Goal::direct(RelayIds { rsa: Some(authority.rsa), ed25519: None }, addresses))
 }

@@ -154,7 +154,7 @@ impl Client {
             Some(path) => {
                 let first = path.hops.first().copied();
                 let ids = first.map_or(goal.ids, |hop| hop.ids);
-                let goal = Goal { ids, addresses: vec![path.address] };
+                let goal = Goal::direct(ids, vec![path.address]);
                 self.bootstrap.redirect(fetch, goal.clone());
                 (goal, path.guard, first.map_or(Handshake::Fast, |hop| one_hop(&hop)))
             }

@@ -24,13 +24,32 @@ const HANG_LIMIT: Duration = Duration::from_secs(3);
 /// How long a link that nobody uses is kept. C tor: three minutes, drawn up to half again.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(180);
 
-/// A relay to be reached: who it must prove to be, and where to try, in order.
+/// A relay to be reached: who it must prove to be, and where to try, in order, and which way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Goal {
-    /// Who.
+    /// Who: by RSA, by Ed25519, by both, or whoever is there.
     pub ids: RelayIds,
     /// Where.
     pub addresses: Vec<SocketAddr>,
+    /// Which way.
+    pub way: Way,
+}
+
+/// The way to a relay. What goes by another way than a link that is there gets its own link.
+/// Proxies and transports with their arguments will be further ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Way {
+    /// By TCP to its address.
+    #[default]
+    Direct,
+}
+
+impl Goal {
+    /// One that is reached by TCP.
+    pub fn direct(ids: RelayIds, addresses: Vec<SocketAddr>) -> Goal {
+        Goal { ids, addresses, way: Way::Direct }
+    }
 }
 
 /// All links that are wanted or there.
@@ -90,7 +109,8 @@ pub enum Step {
 impl Links {
     /// The link for a goal. `None` if the goal has no address.
     pub fn want(&mut self, goal: &Goal, ids: &mut Ids, now: Tick) -> Option<Step> {
-        let serves = |known: &Known| !known.is_silent && (known.goal.ids == goal.ids || known.proves(&goal.ids));
+        let is_who = |known: &Known| known.goal.ids == goal.ids || known.proves(&goal.ids);
+        let serves = |known: &Known| !known.is_silent && known.goal.way == goal.way && is_who(known);
         if let Some((no, known)) = self.known.iter_mut().find(|(_, known)| serves(known)) {
             if known.state != State::Greeting && matches!(known.state, State::Up(_)) {
                 known.state = State::Up(None);
@@ -107,6 +127,11 @@ impl Links {
     pub fn goal(&self, no: LinkNo) -> Option<(RelayIds, SocketAddr)> {
         let known = self.known.get(&no)?;
         Some((known.goal.ids, *known.goal.addresses.get(known.at)?))
+    }
+
+    /// Which way a link goes.
+    pub fn way(&self, no: LinkNo) -> Way {
+        self.known.get(&no).map(|known| known.goal.way).unwrap_or_default()
     }
 
     /// All of them, and whether they are open.
@@ -219,7 +244,7 @@ mod tests {
 
     fn goal(number: u8, addresses: &[&str]) -> Goal {
         let ids = RelayIds { rsa: Some(RsaId([number; 20])), ed25519: None };
-        Goal { ids, addresses: addresses.iter().map(|address| address.parse().unwrap()).collect() }
+        Goal::direct(ids, addresses.iter().map(|address| address.parse().unwrap()).collect())
     }
 
     fn at(secs: u64) -> Tick {

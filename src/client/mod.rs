@@ -37,7 +37,7 @@ use self::errands::Errand;
 use self::events::{CircuitReason, CircuitStatus, Event, Events, LinkReason, LinkStatus, Mask};
 use self::junction::{Junction, LinkNo, Reader as TunnelReader, Report, TunnelNo};
 use self::kept::Kept;
-use self::links::{Goal, Links, Step};
+use self::links::{Goal, Links, Step, Way};
 use self::notices::{Notice, Source, TOLERATED};
 pub use self::progress::Progress;
 pub use self::setup::Setup;
@@ -69,6 +69,8 @@ pub enum Output {
         link: LinkNo,
         /// Where to.
         to: SocketAddr,
+        /// Which way.
+        way: Way,
     },
     /// Close that connection.
     HangUp(LinkNo),
@@ -606,7 +608,7 @@ impl Client {
     /// A relay cannot be reached at an address: tries its next.
     fn dial_on(&mut self, link: LinkNo, why: LinkReason, now: Now, entropy: &mut dyn Entropy) {
         match self.links.next_address(link, now.tick) {
-            Some(to) => self.outputs.push_back(Output::Dial { link, to }),
+            Some(to) => self.outputs.push_back(Output::Dial { link, to, way: self.links.way(link) }),
             None => self.give_up(link, why, now, entropy),
         }
     }
@@ -675,7 +677,7 @@ impl Client {
         match self.links.want(goal, &mut self.ids, now.tick)? {
             Step::Wait(link) => Some(link),
             Step::Dial(link, to) => {
-                self.outputs.push_back(Output::Dial { link, to });
+                self.outputs.push_back(Output::Dial { link, to, way: goal.way });
                 self.say_link(link, LinkStatus::Launched);
                 Some(link)
             }

@@ -194,7 +194,7 @@ impl Client {
         entropy: &mut dyn Entropy,
     ) -> Option<TunnelNo> {
         let first = path.hops.first()?;
-        let goal = Goal { ids: first.ids, addresses: vec![path.address] };
+        let goal = Goal::direct(first.ids, vec![path.address]);
         self.reach([Progress::Starting, Progress::CircuitConnecting]);
         let link = self.link_to(&goal, now)?;
         let with_ed25519 = self.dir().is_some_and(|dir| dir.consensus().params().is_on(Param::ExtendByEd25519Id));

@@ -216,7 +216,7 @@ impl Shell {
 
     fn obey(&mut self, output: Output, network: &mut Network) {
         match output {
-            Output::Dial { link, to } => {
+            Output::Dial { link, to, .. } => {
                 self.dialled.push(to);
                 let near = network.connect(to);
                 self.connections.insert(link, Connection { near, is_up: false, to });
