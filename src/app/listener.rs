@@ -242,7 +242,7 @@ mod tests {
         let listener = open("auto").unwrap();
         assert!(listener.at().starts_with("127.0.0.1:") && !listener.at().ends_with(":0"));
         assert!(matches!(open(listener.at()), Err(Fault::InUse)));
-        assert!(matches!(open("192.0.2.1:9050"), Err(Fault::System(_))));
+        assert!(matches!(open("203.0.113.1:9050"), Err(Fault::System(_))));
     }
 
     #[test]
