@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::SystemClock;
-use super::authority::{self, Authorities, Flag, Member as Listed, Spec, Trusted};
+use super::authority::{self, Authorities, Flag, Invention, Member as Listed, Spec, Trusted};
 use super::cache::Cache;
 use super::loopback::{self, Counts, Loopback, Member};
 use super::relay::{Config, OnionKeys};
@@ -47,6 +47,8 @@ pub struct Plan {
     pub relays: usize,
     /// How many are listed; those that do not run are made up.
     pub listed: usize,
+    /// How those are.
+    pub invention: Invention,
     /// The time from one consensus to the next.
     pub interval: Duration,
     /// How much later each relay hears what its links bring.
@@ -64,6 +66,7 @@ impl Default for Plan {
             seed: 1,
             relays: 11,
             listed: 0,
+            invention: Invention::default(),
             interval: Duration::from_secs(3600),
             latency: Duration::ZERO,
             port: None,
@@ -168,7 +171,8 @@ impl Plan {
         }
         let now = SystemClock::start().now();
         let drafts = (0..self.relays).map(|number| self.draft(number)).collect::<Result<Vec<_>, _>>()?;
-        let spec = Spec { listed: self.listed, interval: self.interval, ..Spec::new(self.seed, now.wall) };
+        let Plan { listed, invention, interval, .. } = *self;
+        let spec = Spec { listed, invention, interval, ..Spec::new(self.seed, now.wall) };
         let authorities = Authorities::new(spec, drafts.iter().map(Draft::listed).collect())?;
         let trusted = authorities.certificates().map(|(trusted, _)| trusted).collect();
         let relays = drafts.iter().map(Draft::facts).collect();

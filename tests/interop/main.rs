@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests of real programs read clocks and the environment, and wait")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test program speaks to whoever runs it")]
 
+mod budget;
 mod cost;
 mod cpu;
 mod dials;
@@ -71,13 +72,15 @@ const TESTS: &[Test] = &[
     ("our_client_starts_from_what_tor_kept", kept::our_client_starts_from_what_tor_kept),
     (ARTI, lab::arti_bootstraps_and_fetches_through_the_lab),
     (COST, cost::the_labs_relays_cost_less_than_tors),
+    (BUDGET, budget::our_client_keeps_its_budgets),
     ("tor_bootstraps_among_eight_thousand_relays", lab::tor_bootstraps_among_eight_thousand_relays),
 ];
 
 /// Wants an Arti.
 const ARTI: &str = "arti_bootstraps_and_fetches_through_the_lab";
-/// Wants a release build.
+/// These want a release build.
 const COST: &str = "the_labs_relays_cost_less_than_tors";
+const BUDGET: &str = "our_client_keeps_its_budgets";
 
 /// Set by us in the process we start inside the namespace.
 const INSIDE: &str = "CEPA_INTEROP_INSIDE";
@@ -94,8 +97,34 @@ fn main() -> ExitCode {
     if !in_empty_namespace() {
         return enter_namespace(&arguments);
     }
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    run(&filters)
+    run(&Filters::of(&arguments))
+}
+
+/// Which tests are to run: those whose names contain any of these words, if there are any, and
+/// none of those; as Rust's own harness has it.
+#[derive(Default)]
+struct Filters<'a> {
+    words: Vec<&'a str>,
+    skipped: Vec<&'a str>,
+}
+
+impl<'a> Filters<'a> {
+    fn of(arguments: &'a [String]) -> Filters<'a> {
+        let (mut filters, mut rest) = (Filters::default(), arguments.iter().map(String::as_str));
+        while let Some(argument) = rest.next() {
+            match argument {
+                "--skip" => filters.skipped.extend(rest.next()),
+                flag if flag.starts_with('-') => {}
+                word => filters.words.push(word),
+            }
+        }
+        filters
+    }
+
+    fn choose(&self, name: &str) -> bool {
+        let is_any = |words: &[&str]| words.iter().any(|word| name.contains(word));
+        (self.words.is_empty() || is_any(&self.words)) && !is_any(&self.skipped)
+    }
 }
 
 /// Says why nothing runs; a failure where interop is required.
@@ -153,7 +182,7 @@ fn enter_namespace(arguments: &[String]) -> ExitCode {
 fn excuse(name: &str) -> Option<&'static str> {
     match name {
         ARTI if tor::arti().is_none() => Some("CEPA_ARTI names no arti"),
-        COST if cfg!(debug_assertions) => Some("only a release build is worth measuring"),
+        COST | BUDGET if cfg!(debug_assertions) => Some("only a release build is worth measuring"),
         // Where all must run, it fails for what is missing.
         _ if is_required() => None,
         dials::DIALS => dials::missing(),
@@ -161,12 +190,10 @@ fn excuse(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Runs the tests one after the other, those whose names contain any of these words if there are
-/// any, and reports like Rust's own harness.
-fn run(filters: &[&String]) -> ExitCode {
+/// Runs the tests that are chosen, one after the other, and reports like Rust's own harness.
+fn run(filters: &Filters<'_>) -> ExitCode {
     let start = Instant::now();
-    let is_chosen = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
-    let chosen: Vec<_> = TESTS.iter().filter(|(name, _)| is_chosen(name)).collect();
+    let chosen: Vec<_> = TESTS.iter().filter(|(name, _)| filters.choose(name)).collect();
     println!("\nrunning {} tests", chosen.len());
     let (mut failed, mut ignored) = (0, 0);
     for (name, test) in &chosen {

@@ -66,6 +66,13 @@ impl Running {
         self.0.id()
     }
 
+    /// Asks it to end, and waits until it has; gives its status.
+    pub fn end(&mut self) -> Option<i32> {
+        let asked = Command::new("kill").arg(self.id().to_string()).status().unwrap();
+        assert!(asked.success());
+        self.0.wait().unwrap().code()
+    }
+
     /// Ends it at once.
     pub fn stop(&mut self) {
         let _ = self.0.kill();
@@ -161,9 +168,7 @@ impl Client {
 
     /// Asks it to end, and waits until it has; gives its status.
     pub fn end(&mut self) -> Option<i32> {
-        let asked = Command::new("kill").arg(self.id().to_string()).status().unwrap();
-        assert!(asked.success());
-        self.process.0.wait().unwrap().code()
+        self.process.end()
     }
 
     /// Starts Arti with this configuration, which names the network, and a SOCKS port.
