@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use cepa::internal::client::Progress;
 use cepa::internal::directory::{Error, NetDir, store};
-use cepa::lab::network::{Network, Role};
+use cepa::lab::authority::Spec;
+use cepa::lab::network::{BEGINNING, Network, Role};
 use cepa::lab::villain::Villain;
 
-use super::client::{Shell, directory_network, honest, wish};
+use super::client::{Shell, directory_network, directory_network_of, honest, wish};
 use super::disk::Disk;
 use super::seed;
 
@@ -49,6 +50,27 @@ fn a_second_start_asks_nobody_and_learns_the_same() {
     let hours = Duration::from_secs(4 * 3600);
     let before = second.disk.files[store::CONSENSUS].clone();
     assert!(second.run_until(&mut network, hours, |shell| shell.disk.files[store::CONSENSUS] != before));
+}
+
+/// The file of microdescriptors is written anew where it is time to, but no first circuit waits
+/// behind that.
+#[test]
+fn files_are_put_in_order_when_the_first_circuits_are_there() {
+    let spec = Spec { listed: 200, ..Spec::new(seed(), BEGINNING) };
+    let (mut network, _, cache) = directory_network_of(spec, honest);
+    let mut first = Shell::start(&mut network, wish(&cache));
+    assert!(first.run_until(&mut network, Duration::from_secs(60), is_ready));
+    let journal = first.disk.files[store::MICRODESCS_JOURNAL].len();
+    assert!(store::is_rewrite_due(0, journal.try_into().unwrap(), 0));
+
+    let mut second = Shell::start_with(&mut network, wish(&cache), first.disk.left());
+    assert!(second.bootstrap(&mut network));
+    second.run_until(&mut network, Duration::from_secs(20), |_| false);
+    let is_read_once = |name| second.disk.reads.iter().filter(|read| **read == name).count() == 1;
+    assert!(is_read_once(store::MICRODESCS) && is_read_once(store::MICRODESCS_JOURNAL));
+    idle(&mut second, &mut network, 2);
+    assert!(second.disk.commits.contains(&store::MICRODESCS));
+    assert!(!second.disk.files.contains_key(store::MICRODESCS_JOURNAL));
 }
 
 /// Two files, and what is left of them: cut, emptied, or with a byte that is another.

@@ -34,6 +34,9 @@ const MAX_REWRITTEN: usize = 0x1_8000;
 /// How often it is seen whether the file of microdescriptors is to be written anew. C tor:
 /// `CLEAN_CACHES_INTERVAL`.
 const REWRITE_EVERY: Duration = Duration::from_secs(30 * 60);
+/// When that is first seen to, after all was read; ours, so that the first circuits do not wait
+/// behind it. C tor: at once.
+const REWRITE_FIRST: Duration = Duration::from_secs(60);
 
 /// What is known of the files, and what is being done with them.
 pub(super) struct Keep {
@@ -397,7 +400,7 @@ impl Bootstrap {
             keep.job = Some(Job::Microdescs(store::MICRODESCS_JOURNAL, microdesc::Parser::default()));
             keep.desk.read(store::MICRODESCS_JOURNAL);
         } else {
-            keep.next_look = Some(now.tick);
+            keep.next_look = Some(now.tick + REWRITE_FIRST);
         }
     }
 
