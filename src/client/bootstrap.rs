@@ -442,7 +442,8 @@ impl Bootstrap {
         }
         let digest = self.dir.as_ref().map(|dir| dir.consensus().digests().signed_sha3);
         let arrival = Arrival::new(digest.filter(|digest| self.keep.can_patch(digest)));
-        self.order(What::Consensus(arrival), false, now, entropy).into_iter().collect()
+        let goal = self.server(false, now.tick, entropy);
+        goal.map(|goal| self.order(What::Consensus(arrival), goal, now)).into_iter().collect()
     }
 
     fn order_certificates(&mut self, asked: Vec<KeyIds>, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
@@ -450,7 +451,17 @@ impl Bootstrap {
             return Vec::new();
         }
         self.progress.reach(Progress::LoadingKeys);
-        self.order(What::Certificates { asked, text: Vec::new() }, false, now, entropy).into_iter().collect()
+        // C tor: whoever gave the consensus is asked first; it can be reached, and may be already.
+        let source = self.waiting.as_ref().filter(|waiting| waiting.in_vain == 0);
+        let source = source.and_then(|waiting| match waiting.origin {
+            Origin::Directory(server) => {
+                self.servers(false, now.tick).into_iter().find(|goal| goal.ids.rsa == Some(server))
+            }
+            Origin::File => None,
+        });
+        let goal = source.or_else(|| self.server(false, now.tick, entropy));
+        let what = What::Certificates { asked, text: Vec::new() };
+        goal.map(|goal| self.order(what, goal, now)).into_iter().collect()
     }
 
     fn order_microdescs(&mut self, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
@@ -471,22 +482,30 @@ impl Bootstrap {
         let order = |asked: Vec<[u8; 32]>| {
             let left = asked.iter().copied().collect();
             let what = What::Microdescs { asked, left, parser: microdesc::Parser::default() };
-            self.order(what, true, now, entropy)
+            let goal = self.server(true, now.tick, entropy)?;
+            Some(self.order(what, goal, now))
         };
         parts.into_iter().filter_map(order).collect()
     }
 
-    fn order(&mut self, what: What, for_microdescs: bool, now: Now, entropy: &mut dyn Entropy) -> Option<Order> {
-        let goal = self.server(for_microdescs, now.tick, entropy)?;
+    fn order(&mut self, what: What, goal: Goal, now: Now) -> Order {
         let fetch = FetchNo(self.next_fetch);
         self.next_fetch = self.next_fetch.wrapping_add(1);
         let (by, answer) = (now.tick + self.max_stall, http::Reader::default());
         self.fetches.insert(fetch, Fetch { server: goal.clone(), what, answer, body: None, unread: 0, by });
-        Some(Order { fetch, goal })
+        Order { fetch, goal }
     }
 
-    /// Whom to ask: fallbacks, or where none of them may be asked now, authorities.
+    /// Whom to ask, each equally likely.
     fn server(&self, for_microdescs: bool, now: Tick, entropy: &mut dyn Entropy) -> Option<Goal> {
+        let mut goals = self.servers(for_microdescs, now);
+        let drawn = random::below(entropy, u32::try_from(goals.len()).ok()?);
+        let place = usize::try_from(drawn).ok()?;
+        (place < goals.len()).then(|| goals.swap_remove(place))
+    }
+
+    /// Who may be asked: fallbacks, or where none of them may be asked now, authorities.
+    fn servers(&self, for_microdescs: bool, now: Tick) -> Vec<Goal> {
         let may_ask = |goal: &Goal| goal.ids.rsa.is_some_and(|id| self.directories.may_ask(&id, for_microdescs, now));
         let fallbacks = self.fallbacks.iter().map(|fallback| {
             let addresses = [Some(fallback.address), fallback.ipv6.map(Into::into)].into_iter().flatten();
@@ -497,9 +516,7 @@ impl Bootstrap {
             let authorities = self.authorities.iter().filter(|authority| !authority.is_bridge);
             goals.extend(authorities.filter_map(goal).filter(may_ask));
         }
-        let drawn = random::below(entropy, u32::try_from(goals.len()).ok()?);
-        let place = usize::try_from(drawn).ok()?;
-        (place < goals.len()).then(|| goals.swap_remove(place))
+        goals
     }
 
     // --- what came of it -----------------------------------------------------------------

@@ -24,6 +24,18 @@ fn a_client_learns_the_whole_network() {
     assert!(steps.is_sorted_by(|a, b| a < b) && steps.contains(&75), "{steps:?}");
 }
 
+/// Whoever gave the consensus is asked for what it is checked with.
+#[test]
+fn one_directory_is_enough_for_the_first_consensus() {
+    for seed in seed()..seed().saturating_add(4) {
+        let (mut network, _, cache) = directory_network(seed, honest);
+        let mut shell = Shell::start(&mut network, wish(&cache));
+        let asks_twice = |shell: &Shell| shell.client.bootstrap().request_count() == 2;
+        assert!(shell.run_until(&mut network, Duration::from_secs(60), asks_twice));
+        assert!(shell.client.dir().is_none() && shell.dialled.len() == 1, "{:?}", shell.dialled);
+    }
+}
+
 /// Whoever names authorities gets none of those that are built in.
 #[test]
 fn only_those_are_dialled_who_were_named() {
