@@ -207,7 +207,7 @@ fn a_directory_is_fetched_from_the_labs_cache() {
     check_all(&certs).for_each(|one| assert!(certificates.insert(one.unwrap(), &ids)));
     let Verdict::Good { consensus, .. } = consensus.check(&certificates, &ids, now) else { panic!("all are here") };
     let mut dir = NetDir::new(consensus);
-    let missing: Vec<_> = dir.missing().collect();
+    let missing = dir.missing();
     let parts: Vec<_> = requests(&missing).collect();
     assert_eq!(parts.len(), 3);
     for part in parts {

@@ -471,8 +471,8 @@ impl Bootstrap {
                 under_way.extend(left);
             }
         }
-        let missing: Vec<[u8; 32]> =
-            self.dir.iter().flat_map(|dir| dir.missing()).filter(|digest| !under_way.contains(digest)).collect();
+        let mut missing = self.dir.as_ref().map(NetDir::missing).unwrap_or_default();
+        missing.retain(|digest| !under_way.contains(digest));
         let free = MAX_MICRODESC_FETCHES.saturating_sub(self.count(|what| matches!(what, What::Microdescs { .. })));
         let parts: Vec<Vec<[u8; 32]>> = requests(&missing).take(free).map(<[_]>::to_vec).collect();
         if !parts.is_empty() {

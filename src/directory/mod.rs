@@ -363,12 +363,17 @@ impl NetDir {
         self.relay(*self.by_ed25519.get(at)?)
     }
 
-    /// The digests of the microdescriptors that are not here, ascending.
-    pub fn missing(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
+    /// The digests of the microdescriptors that are not here, those of relays with the most
+    /// bandwidth first: with fewest of them most paths can be built. That order is the same for
+    /// all who have this consensus, and tells a directory nothing of who asks.
+    ///
+    /// Differs: C tor asks in the order of digests.
+    pub fn missing(&self) -> Vec<[u8; 32]> {
         let missing = self.by_digest.iter().filter(|index| !self.is_here(**index));
-        let digests = missing.filter_map(|index| self.row(*index)).map(|row| row.microdesc);
-        let mut last = None;
-        digests.filter(move |digest| last.replace(*digest) != Some(*digest))
+        let mut rows: Vec<_> = missing.filter_map(|index| self.row(*index)).collect();
+        rows.dedup_by_key(|row| row.microdesc);
+        rows.sort_by_key(|row| core::cmp::Reverse(row.bandwidth));
+        rows.into_iter().map(|row| row.microdesc).collect()
     }
 
     /// How many relays lack their microdescriptor.

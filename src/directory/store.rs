@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(keep(&stranger, &dir, now), None);
         assert_eq!(keep(&listed, &dir, now), Some(now - week));
         assert_eq!(keep(&listed, &dir, now + Duration::from_secs(1)), None);
-        let named = Microdesc { digest: dir.missing().next().unwrap(), ..listed };
+        let named = Microdesc { digest: dir.missing()[0], ..listed };
         assert_eq!(keep(&named, &dir, now + week), Some(now));
     }
 

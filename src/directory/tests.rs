@@ -39,7 +39,7 @@ fn what_a_c_tor_stored_is_checked_and_joined() {
     assert!(missing.is_empty());
     let mut dir = NetDir::new(consensus);
     let relays = dir.relays().count();
-    assert_eq!((dir.missing().count(), dir.missing_count()), (relays, relays));
+    assert_eq!((dir.missing().len(), dir.missing_count()), (relays, relays));
     let joined = insert_all(&mut dir, NET_MICRODESCS);
     assert_eq!((joined, dir.missing_count()), (NET_MICRODESCS.matches("onion-key\n-").count(), relays - joined));
     assert_eq!(insert_all(&mut dir, NET_MICRODESCS), 0, "they are here already");
@@ -169,7 +169,7 @@ fn a_newer_consensus_keeps_what_is_here() {
     // Once more: what was a stranger has a row now.
     let (text, _) = made(2, &relays);
     dir.replace(consensus_tests::unproven(&text)).unwrap();
-    assert_eq!(dir.missing().collect::<Vec<_>>(), [stale.relays().next().unwrap().microdesc_digest()]);
+    assert_eq!(dir.missing(), [stale.relays().next().unwrap().microdesc_digest()]);
     let [one, three] = [1, 3].map(|number| dir.by_rsa_id(&id(number)).unwrap());
     assert!(dir.are_family(one.index(), three.index()));
     assert!(dir.strangers.ids.is_empty());
@@ -208,6 +208,13 @@ fn the_share_of_paths_is_by_bandwidth() {
     near(inner, 1.0, 0.25, 0.25);
     // Where nobody has bandwidth, relays are counted.
     near(dir_of(0, &[("Guard", 0, ""), ("Guard", 0, "")], &[0]).share(), 0.5, 0.5, 0.5);
+}
+
+#[test]
+fn those_with_the_most_bandwidth_are_wanted_first() {
+    let dir = dir_of(0, &[("Fast", 5, "p accept 80\n"), ("Fast", 70, ""), ("Fast", 6, "p accept 1\n")], &[]);
+    let by_weight = [1, 2, 0].map(|number| dir.relay(RelayIndex(number)).unwrap().microdesc_digest());
+    assert_eq!(dir.missing(), by_weight);
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use cepa::internal::client::Progress;
-use cepa::lab::network::{Place, Role};
+use cepa::lab::authority::Spec;
+use cepa::lab::network::{BEGINNING, Place, Role};
 use cepa::lab::villain::Villain;
 
-use super::client::{Shell, directory_network, honest, setup_with, wish};
+use super::client::{Shell, directory_network, directory_network_of, honest, setup_with, wish};
 use super::seed;
 
 #[test]
@@ -34,6 +35,20 @@ fn one_directory_is_enough_for_the_first_consensus() {
         assert!(shell.run_until(&mut network, Duration::from_secs(60), asks_twice));
         assert!(shell.client.dir().is_none() && shell.dialled.len() == 1, "{:?}", shell.dialled);
     }
+}
+
+/// The relays that carry most come first, and nothing waits for the others.
+#[test]
+fn circuits_can_be_built_while_most_microdescriptors_are_still_to_come() {
+    let spec = Spec { listed: 3000, ..Spec::new(seed(), BEGINNING) };
+    let (mut network, _, cache) = directory_network_of(spec, honest);
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    assert!(shell.bootstrap(&mut network));
+    let missing = shell.client.dir().unwrap().missing_count();
+    // What is asked for first comes in three answers at once.
+    assert!(missing > 1000, "{missing}");
+    let has_all = |shell: &Shell| shell.client.dir().unwrap().missing_count() == 0;
+    assert!(shell.run_until(&mut network, Duration::from_secs(60), has_all));
 }
 
 /// Whoever names authorities gets none of those that are built in.
