@@ -10,7 +10,7 @@ use super::consensus::Verified;
 use super::pool::{NONE, Place, Pool};
 use super::{Known, NetDir};
 use crate::base::RsaId;
-use crate::crypto::digest;
+use crate::crypto::kdf;
 
 /// Relays that somebody calls family and that are not in the consensus.
 #[derive(Clone, Debug, Default)]
@@ -48,9 +48,8 @@ pub(super) fn numbers(
 
 /// The place of a family.
 pub(super) fn intern(families: &mut Pool<Box<[u16]>>, list: Box<[u16]>) -> Place {
-    let mut digest = digest::Sha256::default();
-    list.iter().for_each(|number| digest.update(&number.to_be_bytes()));
-    families.of_digest(digest.finish(), || Some(list))
+    let text: Vec<u8> = list.iter().flat_map(|number| number.to_be_bytes()).collect();
+    families.of_digest(kdf::sha256(&[&text]), || Some(list))
 }
 
 pub(super) fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Box<[T]> {

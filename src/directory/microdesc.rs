@@ -83,6 +83,8 @@ impl<'a> Microdesc<'a> {
 }
 
 const FIRST: &str = "onion-key";
+/// `$`, and an identity in hex.
+const PLAIN_LEN: usize = 41;
 pub(super) const LAST_LISTED: &str = "@last-listed";
 
 /// What the lines of one said so far.
@@ -117,12 +119,35 @@ impl<'a> Draft<'a> {
 /// Differs: C tor takes nicknames as well; any relay may have any nickname, and Arti passes
 /// them over.
 pub fn family_members(line: &str) -> impl Iterator<Item = [u8; 20]> + '_ {
-    line.split_ascii_whitespace().filter_map(|word| {
-        let hex = word.strip_prefix('$').unwrap_or(word);
-        let (hex, nickname) = hex.split_at_checked(40)?;
-        let is_plain = nickname.is_empty() || nickname.starts_with(['=', '~']);
-        text::hex_array(hex).filter(|_| is_plain)
+    let mut rest = line;
+    core::iter::from_fn(move || {
+        loop {
+            if let Some((id, after)) = plain_member(rest) {
+                rest = after;
+                return Some(id);
+            }
+            let word = rest.split_ascii_whitespace().next()?;
+            rest = rest.trim_ascii_start().get(word.len()..)?;
+            if let Some(id) = member(word) {
+                return Some(id);
+            }
+        }
     })
+}
+
+/// The identity in front, if it is written as authorities write it, and what is behind it. Nearly
+/// all are, in lists that make up most of the directory: none of those is searched for its end.
+fn plain_member(line: &str) -> Option<([u8; 20], &str)> {
+    let (word, after) = line.split_at_checked(PLAIN_LEN)?;
+    let after = if after.is_empty() { after } else { after.strip_prefix(' ')? };
+    Some((text::hex_array(word.strip_prefix('$')?)?, after))
+}
+
+fn member(word: &str) -> Option<[u8; 20]> {
+    let hex = word.strip_prefix('$').unwrap_or(word);
+    let (hex, nickname) = hex.split_at_checked(40)?;
+    let is_plain = nickname.is_empty() || nickname.starts_with(['=', '~']);
+    text::hex_array(hex).filter(|_| is_plain)
 }
 
 /// A summary of an exit policy: to which ports streams may leave, most addresses granted.

@@ -162,6 +162,8 @@ fn family_members_are_those_that_say_who_they_are() {
     let id = "50485E03CA39D393BD54D315CEBA65E6DD0FDDB9";
     let line = format!("${id} nick ${id}=nick {} ${id}x $50485E \t ${id}~a", id.to_lowercase());
     assert_eq!(family_members(&line).map(|id| text::hex(&id)).collect::<Vec<_>>(), [id; 4]);
+    let blanks = format!("  ${id} ${id}  ${id}\t${id}$ ${id} ");
+    assert_eq!(family_members(&blanks).count(), 4);
     assert_eq!(family_members("$50485E03CA39D393BD54D315CEBA65E6DD0FDD\u{e9}").count(), 0);
 }
 
