@@ -24,7 +24,7 @@ use crate::base::time::Now;
 use crate::client::events::LinkReason;
 use crate::client::junction::LinkNo;
 use crate::client::links::Way;
-use crate::client::notices::Notice;
+use crate::client::state::STATE;
 use crate::client::{Client, Output, Reader, RequestNo, Setup, Wish};
 use crate::config::Requests;
 use crate::link::identity::LeafDigest;
@@ -54,7 +54,7 @@ pub struct Driver {
     /// Nothing is left to be done with files.
     rested: Notify,
     /// Why it has to end, and that it has.
-    doom: RefCell<Option<Notice>>,
+    doom: RefCell<Option<String>>,
     doomed: Notify,
 }
 
@@ -66,6 +66,8 @@ pub struct Rare {
     pub deaf: Rarely,
     /// Names are looked up elsewhere.
     pub unsafe_socks: Rarely,
+    /// A request was refused before anybody was asked.
+    pub refused: Rarely,
     /// A file cannot be written.
     pub unwritten: Rarely,
 }
@@ -74,7 +76,7 @@ impl Default for Rare {
     /// C tor: `WARN_TOO_MANY_CONNS_INTERVAL`, and `SOCKS_WARN_INTERVAL`.
     fn default() -> Self {
         let rarely = |seconds| Rarely::new(Duration::from_secs(seconds));
-        Rare { full: rarely(60), deaf: rarely(60), unsafe_socks: rarely(5), unwritten: rarely(60) }
+        Rare { full: rarely(60), deaf: rarely(60), unsafe_socks: rarely(5), unwritten: rarely(60), refused: rarely(5) }
     }
 }
 
@@ -139,13 +141,18 @@ impl Driver {
     }
 
     /// Until it has to end, for that reason.
-    pub async fn doomed(&self) -> Notice {
+    pub async fn doomed(&self) -> String {
         loop {
-            if let Some(notice) = self.doom.borrow_mut().take() {
-                return notice;
+            if let Some(why) = self.doom.borrow_mut().take() {
+                return why;
             }
             self.doomed.notified().await;
         }
+    }
+
+    fn give_up(&self, why: String) {
+        *self.doom.borrow_mut() = Some(why);
+        self.doomed.notify_one();
     }
 
     /// What is written about it.
@@ -211,8 +218,7 @@ impl Driver {
             }
             Output::Progress(progress) => self.log.progress(progress),
             Output::Notice(notice) if notice.is_fatal() => {
-                *self.doom.borrow_mut() = Some(notice);
-                self.doomed.notify_one();
+                self.give_up(notice.to_string());
             }
             Output::Notice(notice) => self.log.warn(format_args!("{notice}")),
             Output::BadFile(name, error) => {
@@ -297,6 +303,11 @@ impl Driver {
     pub async fn hear_files(self: Rc<Self>, mut done: Receiver<Done>) {
         while let Some(done) = done.recv().await {
             self.files.on_done(&done);
+            if let Done::Read(STATE, Err(error)) = &done {
+                // C tor: ends too. Whoever went on would draw other guards, and write over these.
+                self.give_up(format!("The file state cannot be read, and the guards are in it: {error}"));
+                continue;
+            }
             self.with(|client, now| match &done {
                 Done::Piece(name, piece) => client.handle_file(name, piece, now),
                 Done::Read(name, result) => {

@@ -6,6 +6,7 @@
 //! others in that of the caches. Called by `driver.rs`. Spec: none.
 
 use core::cell::Cell;
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc;
@@ -22,6 +23,9 @@ const MAX_PIECES: usize = 2;
 /// How much work may wait for the thread, so that what more there is waits where it is bounded;
 /// ours.
 const MAX_ORDERS: usize = 4;
+
+/// A disk that hangs holds the end of the program up for no longer; ours.
+const JOIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Where files lie.
 #[derive(Clone, Debug)]
@@ -48,7 +52,7 @@ pub struct Files {
     orders: Option<mpsc::Sender<Work>>,
     /// Work that was not heard of yet.
     under_way: Cell<usize>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<(JoinHandle<()>, mpsc::Receiver<()>)>,
 }
 
 impl Files {
@@ -57,8 +61,14 @@ impl Files {
     pub fn start(places: Places) -> io::Result<(Files, Receiver<Done>)> {
         let ((orders, work), (tell, done)) = (mpsc::channel(), channel(MAX_PIECES));
         let clerk = Clerk { places, begun: BTreeMap::new(), tell };
-        let thread = thread::Builder::new().name("files".to_owned()).spawn(move || clerk.run(&work))?;
-        Ok((Files { orders: Some(orders), under_way: Cell::new(0), thread: Some(thread) }, done))
+        // It says nothing here: that it is dropped says that the thread is done.
+        let (end, ended) = mpsc::channel::<()>();
+        let work = move || {
+            let _end = end;
+            clerk.run(&work);
+        };
+        let thread = thread::Builder::new().name("files".to_owned()).spawn(work)?;
+        Ok((Files { orders: Some(orders), under_way: Cell::new(0), thread: Some((thread, ended)) }, done))
     }
 
     /// For a client that keeps nothing, and orders nothing.
@@ -92,10 +102,12 @@ impl Files {
 }
 
 impl Drop for Files {
-    /// What was ordered is done first. Nobody may be waiting for a piece any more.
+    /// What was ordered is done first, if the disk lets it. Nobody may be waiting for a piece any
+    /// more.
     fn drop(&mut self) {
         self.orders = None;
-        if let Some(thread) = self.thread.take() {
+        let Some((thread, ended)) = self.thread.take() else { return };
+        if ended.recv_timeout(JOIN_LIMIT) == Err(mpsc::RecvTimeoutError::Disconnected) {
             // It panics on nothing, and if it did there would be nothing to do about it.
             let _ = thread.join();
         }

@@ -39,7 +39,6 @@ use self::program::{Entry, Seats};
 use self::runtime::SystemClock;
 use self::signals::{Signals, Wish};
 use crate::client::Setup;
-use crate::client::notices::Notice;
 use crate::config::policy::Policy;
 use crate::config::port::{Place, Port};
 use crate::config::{Complaint, Config, Log, OPTIONS, Severity};
@@ -84,7 +83,7 @@ pub enum Error {
     /// A port for programs.
     Port(String, listener::Fault),
     /// It could begin, and cannot go on.
-    Doomed(Notice),
+    Doomed(String),
     /// The executor, or signals.
     System(io::Error),
 }
@@ -98,7 +97,7 @@ impl fmt::Display for Error {
             Error::Log(Unopened { path, error }) => write!(f, "Log file {path}: {error}"),
             Error::Directory(option, path, fault) => write!(f, "{option} {}: {fault}", path.display()),
             Error::Port(port, fault) => write!(f, "SocksPort {port}: {fault}"),
-            Error::Doomed(notice) => write!(f, "{notice}"),
+            Error::Doomed(why) => f.write_str(why),
             Error::System(error) => write!(f, "{error}"),
         }
     }
@@ -133,7 +132,9 @@ fn obey(words: Vec<String>) -> Result<(), Error> {
         Command::Version => say(concat!("cepa ", env!("CARGO_PKG_VERSION"))),
         Command::ListOptions => OPTIONS.iter().for_each(|entry| say(entry.name)),
         Command::Verify(start) => {
-            Setup::of(start.options().map_err(Error::Options)?.config)?;
+            let wanted = start.options().map_err(Error::Options)?;
+            wanted.warnings.iter().for_each(|warning| say(&format!("[warn] {warning}")));
+            Setup::of(wanted.config)?;
             say("Configuration was valid");
         }
         Command::Run(start) => run(&start)?,
@@ -180,12 +181,16 @@ fn live(wanted: &Wanted, setup: Setup, clock: SystemClock, log: &Rc<Logger>) -> 
         drop(spawn_local(Rc::clone(&driver).run()));
         let doom = tokio::select! {
             () = wait(&mut signals, log) => None,
-            notice = driver.doomed() => Some(notice),
+            why = driver.doomed() => Some(why),
         };
-        if tokio::time::timeout(SAVE_LIMIT, driver.save()).await.is_err() {
-            log.warn(format_args!("The disk is too slow to have everything written."));
+        tokio::select! {
+            saved = tokio::time::timeout(SAVE_LIMIT, driver.save()) => if saved.is_err() {
+                log.warn(format_args!("The disk is too slow to have everything written."));
+            },
+            // Whoever says it twice does not want to wait.
+            _ = signals.next() => log.warn(format_args!("Another signal: not everything is written.")),
         }
-        doom.map_or(Ok(()), |notice| Err(Error::Doomed(notice)))
+        doom.map_or(Ok(()), |why| Err(Error::Doomed(why)))
     })
 }
 

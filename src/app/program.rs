@@ -239,7 +239,11 @@ async fn answer(
             return Talk { driver, stream, socks, no, mailbox, reply, unsent, phase }.run().await;
         }
         Verdict::Answer(found) => socks.handle_found(&found),
-        Verdict::Refuse(failure) => socks.handle_failure(failure),
+        Verdict::Refuse(failure) => {
+            let (log, rare) = (driver.log(), driver.rare());
+            log.warn_rarely(&rare.refused, format_args!("A program's request was refused: {failure:?}."));
+            socks.handle_failure(failure);
+        }
     }
     while let Some(output) = socks.poll_output() {
         if let socks::Output::Reply(bytes) = output {

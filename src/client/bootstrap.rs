@@ -25,7 +25,7 @@ use crate::directory::authorities::{self, Authority, Fallback};
 use crate::directory::certs::{self, Certificates, KeyIds};
 use crate::directory::consensus::{ClientProtocols, Consensus, Lifetime, Unchecked, Verdict};
 use crate::directory::decompress::{Decompressor, OFFERED};
-use crate::directory::download::{Backoff, Directories, Fetcher, Holding, Want, requests};
+use crate::directory::download::{Backoff, Directories, Fetcher, Holding, MAX_UNREACHABLE, Want, requests};
 use crate::directory::http::{self, Answer, Ask, Held};
 use crate::directory::{self, NetDir, microdesc, store};
 use crate::link::handshake::ClockSkew;
@@ -42,6 +42,10 @@ const MAX_IN_VAIN: u32 = 3;
 /// long; ours.
 const STALE_WAIT: Duration = Duration::from_secs(60);
 const MAX_STALE_WAIT: Duration = Duration::from_secs(3600);
+/// So many directories that cannot be asked, in a row, are nobody's news; ours.
+const FREE_TROUBLES: u32 = 4;
+/// And so many are worth a word. C tor: `BOOTSTRAP_PROBLEM_THRESHOLD`.
+const MANY_TROUBLES: u32 = 10;
 /// A consensus may be from so far ahead of our clock. C tor: `EARLY_CONSENSUS_NOTICE_SKEW`.
 const EARLY_TOLERATED: Duration = Duration::from_secs(60);
 /// How much of a body is passed over whose status says that it is not what was asked for; ours.
@@ -73,6 +77,10 @@ pub struct Bootstrap {
     next_consensus: Wall,
     /// How long to wait when all that directories have is too old.
     patience: Backoff,
+    /// How many could not be asked, in a row; how long to rest after the next, and until when.
+    troubles: u32,
+    calm: Backoff,
+    rest: Option<Tick>,
     /// Until then no consensus is asked for, since the last was none that our clock can use; and
     /// what the clock says then, unless it is set.
     pause: Option<(Tick, Wall)>,
@@ -161,6 +169,9 @@ impl Bootstrap {
             next_consensus: Wall::default(),
             patience: Backoff::new(STALE_WAIT),
             pause: None,
+            troubles: 0,
+            calm: Backoff::new(Duration::ZERO),
+            rest: None,
             last_microdescs: None,
             directories: Directories::default(),
             fetches: BTreeMap::new(),
@@ -202,7 +213,8 @@ impl Bootstrap {
 
     /// What is to be asked for now. Nothing, and at no cost, unless something has changed.
     pub fn orders(&mut self, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
-        if !core::mem::take(&mut self.is_stirred) {
+        let rests = self.rest.is_some_and(|until| now.tick < until);
+        if rests || !core::mem::take(&mut self.is_stirred) {
             return Vec::new();
         }
         if !self.read_on(now) {
@@ -292,13 +304,46 @@ impl Bootstrap {
     pub fn handle_failure(&mut self, no: FetchNo, now: Now, entropy: &mut dyn Entropy) {
         if let Some(fetch) = self.fetches.remove(&no) {
             let server = fetch.server.ids.rsa.unwrap_or(RsaId([0; 20]));
-            self.directories.on_failure(server, now.tick, entropy);
+            if fetch.body.is_some() {
+                self.directories.on_failure(server, now.tick, entropy);
+            } else {
+                self.directories.on_unreachable(server, now.tick, entropy);
+                self.on_trouble(now.tick, entropy);
+            }
             if matches!(fetch.what, What::Consensus(_)) {
                 self.keep.drop_consensus();
             }
         }
         // What came before it broke off was good.
         self.measure();
+    }
+
+    /// Nobody wants the answer any more.
+    pub fn handle_cancelled(&mut self, no: FetchNo) {
+        if let Some(Fetch { what: What::Consensus(_), .. }) = self.fetches.remove(&no) {
+            self.keep.drop_consensus();
+        }
+        self.is_stirred = true;
+    }
+
+    /// Somebody could not be asked: after some of those in a row there are pauses, whoever is next.
+    fn on_trouble(&mut self, now: Tick, entropy: &mut dyn Entropy) {
+        self.troubles = self.troubles.saturating_add(1);
+        if self.troubles > FREE_TROUBLES {
+            self.rest = Some(now + self.calm.next_delay(entropy).min(MAX_UNREACHABLE));
+        }
+        if self.troubles == MANY_TROUBLES {
+            self.note(Notice::Unreachable(self.troubles));
+        }
+    }
+
+    /// Somebody answers.
+    pub fn on_network_back(&mut self) {
+        if self.troubles > 0 {
+            (self.troubles, self.rest, self.is_stirred) = (0, None, true);
+            self.calm.reset();
+            self.noted.retain(|noted| !matches!(noted, Notice::Unreachable(_)));
+        }
     }
 
     /// The connection, the link or the circuit to some directory got so far.
@@ -420,6 +465,9 @@ impl Bootstrap {
         let next = self.next_consensus.since(now.wall);
         let next = (self.dir.is_some() && !next.is_zero()).then(|| now.tick + next);
         let pause = self.pause.map(|(until, _)| until).filter(|until| *until > now.tick);
+        if let Some(rest) = self.rest.filter(|until| *until > now.tick) {
+            return earlier(stalls, Some(rest));
+        }
         earlier(earlier(earlier(stalls, retries), earlier(next, pause)), self.keep.next_deadline())
     }
 

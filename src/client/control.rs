@@ -50,7 +50,7 @@ impl Client {
         self.dir().and_then(|dir| dir.by_rsa_id(id)).map(|relay| Hop::of(&relay))
     }
 
-    /// Builds a circuit over these hops.
+    /// Builds a circuit over these hops, once there is a directory.
     pub fn build(
         &mut self,
         hops: Vec<Hop>,
@@ -58,7 +58,8 @@ impl Client {
         now: Now,
         entropy: &mut dyn Entropy,
     ) -> Result<TunnelNo, Refused> {
-        let first = hops.first().filter(|_| hops.len() <= MAX_GIVEN).ok_or(Refused::BadPath)?;
+        let is_fine = hops.len() <= MAX_GIVEN && self.dir().is_some();
+        let first = hops.first().filter(|_| is_fine).ok_or(Refused::BadPath)?;
         let address = first.ipv4.map(SocketAddr::from).or(first.ipv6.map(SocketAddr::from)).ok_or(Refused::BadPath)?;
         let path = Path { hops, address, guard: None, restriction: None };
         let no = self.begin_circuit(path, false, purpose, None, now, entropy).ok_or(Refused::BadPath)?;

@@ -132,6 +132,18 @@ impl Client {
         self.drop_errand(no, CircuitReason::Finished, now, entropy);
     }
 
+    /// Nobody wants the answer any more, and nobody is to blame.
+    pub(super) fn cancel_errand(&mut self, no: TunnelNo, now: Now) {
+        let was_built = self.directories.get(&no).is_some_and(Errand::is_built);
+        let why = CircuitReason::Requested;
+        self.say_circuit(no, if was_built { CircuitStatus::Closed(why) } else { CircuitStatus::Failed(why) });
+        if let Some(errand) = self.directories.remove(&no) {
+            self.junction.drop_tunnel(no, now);
+            errand.guard.inspect(|choice| self.pool.guards.on_cancelled(&choice.id));
+            self.bootstrap.handle_cancelled(errand.fetch);
+        }
+    }
+
     fn drop_errand(&mut self, no: TunnelNo, why: CircuitReason, now: Now, entropy: &mut dyn Entropy) {
         let Some(errand) = self.directories.get(&no) else { return };
         if errand.stream.is_some() {

@@ -264,6 +264,7 @@ impl Client {
         }
         if is_other_network {
             self.bootstrap = bootstrap_of(&self.setup);
+            self.told = Progress::Starting;
             self.can_build = false;
         }
         self.known = None;
@@ -275,7 +276,7 @@ impl Client {
     /// Gives up all that goes over the network.
     fn leave(&mut self, now: Now, entropy: &mut dyn Entropy) {
         let errands: Vec<TunnelNo> = self.directories.keys().copied().collect();
-        errands.into_iter().for_each(|errand| self.fail_errand(errand, now, entropy));
+        errands.into_iter().for_each(|errand| self.cancel_errand(errand, now));
         let requests: Vec<RequestNo> = self.streams.iter().map(|(no, _)| no).collect();
         requests.into_iter().for_each(|no| self.cut_off(no, now));
         let circuits: Vec<TunnelNo> = self.pool.iter().map(|(no, _)| no).collect();
@@ -494,6 +495,7 @@ impl Client {
         let proved = established.relay.as_ref();
         let proved = proved.map(|it| RelayIds { rsa: Some(it.rsa()), ed25519: Some(it.ed25519()) });
         self.links.on_up(link, proved.unwrap_or_default());
+        self.bootstrap.on_network_back();
         self.say_link(link, LinkStatus::Connected);
         self.reach([Progress::OneHop, Progress::CircuitCreate]);
         let (mode, timing) = (self.setup.padding(), self.timing());

@@ -26,6 +26,8 @@ pub enum Notice {
     TooOld(Protocols),
     /// These are what clients should speak by now.
     Old(Protocols),
+    /// So many directories in a row could not be asked.
+    Unreachable(u32),
 }
 
 /// Who says what time it is.
@@ -42,7 +44,9 @@ impl Notice {
     pub fn is_kindred(&self, other: &Notice) -> bool {
         match (self, other) {
             (Notice::Clock(_, by), Notice::Clock(_, from)) => by == from,
-            (Notice::TooOld(_), Notice::TooOld(_)) | (Notice::Old(_), Notice::Old(_)) => true,
+            (Notice::TooOld(_), Notice::TooOld(_))
+            | (Notice::Old(_), Notice::Old(_))
+            | (Notice::Unreachable(_), Notice::Unreachable(_)) => true,
             _ => false,
         }
     }
@@ -84,6 +88,11 @@ impl fmt::Display for Notice {
                 f,
                 "This version of cepa is too old for the network, which requires of all clients: {missing}. Please \
                  get a newer one."
+            ),
+            Notice::Unreachable(count) => write!(
+                f,
+                "Problem bootstrapping: {count} attempts in a row to reach a directory have failed. Is there a network? \
+                 It is tried again and again."
             ),
             Notice::Old(missing) => {
                 write!(f, "The network recommends to all clients what cepa does not speak yet: {missing}.")

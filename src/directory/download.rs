@@ -35,6 +35,10 @@ const MAX_REMEMBERED: usize = 256;
 /// No delay is longer; ours.
 const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
 
+/// A directory that could not be reached is left alone for no longer: the network may be back.
+/// Ours.
+pub const MAX_UNREACHABLE: Duration = Duration::from_secs(15);
+
 /// When a client that asks relays, or one that asks its bridges, fetches consensuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fetcher {
@@ -137,6 +141,14 @@ impl Directories {
         }
         let (backoff, until) = self.failed.entry(id).or_insert((Backoff::new(Duration::ZERO), now));
         *until = now + backoff.next_delay(entropy);
+    }
+
+    /// One could not be reached, which may be our own network's fault: it may be asked again soon.
+    pub fn on_unreachable(&mut self, id: RsaId, now: Tick, entropy: &mut dyn Entropy) {
+        self.on_failure(id, now, entropy);
+        if let Some((_, until)) = self.failed.get_mut(&id) {
+            *until = (*until).min(now + MAX_UNREACHABLE);
+        }
     }
 
     /// One gave what was asked for.

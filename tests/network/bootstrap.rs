@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cepa::internal::client::Progress;
+use cepa::internal::client::notices::Notice;
 use cepa::lab::authority::Spec;
 use cepa::lab::network::{BEGINNING, Place, Role};
 use cepa::lab::villain::Villain;
@@ -121,14 +122,29 @@ fn a_directory_that_lies_delays_a_client_and_no_more() {
 }
 
 #[test]
-fn a_client_without_a_network_waits_and_goes_on_when_it_is_back() {
+fn a_client_without_a_network_waits_says_so_and_is_back_within_seconds() {
+    for hours in [0, 1, 12] {
+        let (mut network, _, cache) = directory_network(seed(), honest);
+        network.part(&[Place::Scripts]);
+        let mut shell = Shell::start(&mut network, wish(&cache));
+        let is_done = |shell: &Shell| shell.progress.last() >= Some(&Progress::EnoughDirectory);
+        assert!(!shell.run_until(&mut network, Duration::from_secs(300 + hours * 3600), is_done));
+        // It has tried, and it has not been frantic about it.
+        let (dialled, most) = (shell.dialled.len() as u64, 30 + hours * 3600 / 10);
+        assert!((3..most).contains(&dialled), "{hours} hours: {dialled}");
+        let said = shell.notices.iter().filter(|notice| matches!(notice, Notice::Unreachable(_))).count();
+        assert_eq!(said, usize::from(hours > 0), "{hours}");
+        network.join();
+        assert!(shell.run_until(&mut network, Duration::from_secs(75), is_done), "{hours} hours");
+    }
+}
+
+/// Two hundred fallbacks, and none of them answers.
+#[test]
+fn a_client_that_reaches_nobody_does_not_try_all_at_once() {
+    let lines: String = (1..=200).map(|n| format!("FallbackDir 192.0.2.{n}:9001 orport=9001 id={n:040X}\n")).collect();
     let (mut network, _, cache) = directory_network(seed(), honest);
-    network.part(&[Place::Scripts]);
-    let mut shell = Shell::start(&mut network, wish(&cache));
-    let is_done = |shell: &Shell| shell.progress.last() >= Some(&Progress::EnoughDirectory);
-    assert!(!shell.run_until(&mut network, Duration::from_secs(3600), is_done));
-    // It has tried, and it has not been frantic about it.
-    assert!((3..200).contains(&shell.dialled.len()), "{}", shell.dialled.len());
-    network.join();
-    assert!(shell.run_until(&mut network, Duration::from_secs(900), is_done));
+    let mut shell = Shell::start(&mut network, setup_with(&cache, &lines));
+    shell.run_until(&mut network, Duration::from_secs(60), |_| false);
+    assert!((5..40).contains(&shell.dialled.len()), "{}", shell.dialled.len());
 }

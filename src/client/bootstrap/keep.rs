@@ -159,7 +159,7 @@ impl Keep {
 
     /// When to look again.
     pub(super) fn next_deadline(&self) -> Option<Tick> {
-        self.next_look
+        self.next_look.filter(|_| self.job.is_none())
     }
 
     /// A consensus begins to arrive.
