@@ -241,3 +241,31 @@ fn what_is_odd_is_warned_of_and_quiet_ones_hear_only_that() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+/// The guards are in it: whoever went on without them would write others over them.
+#[test]
+fn a_state_that_cannot_be_read_ends_it_and_stays_as_it_is() {
+    let scratch = Scratch::new("state");
+    let data = PathBuf::from(scratch.path("data"));
+    fs::DirBuilder::new().mode(0o700).create(&data).unwrap();
+    // As good as a disk that fails, and the same for every user.
+    fs::create_dir(data.join("state")).unwrap();
+    let text = complaint(&["-f", &scratch.torrc("")]);
+    assert!(text.starts_with("The file state cannot be read"), "{text}");
+    assert!(data.join("state").is_dir());
+}
+
+#[test]
+fn a_disk_that_hangs_holds_nobody_up() {
+    let scratch = Scratch::new("stuck");
+    let running = Running::start(&["-f", &scratch.torrc("")]);
+    // Whoever opens it to write waits for a reader.
+    let pipe = Path::new(&scratch.path("data")).join("state.tmp");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let begun = std::time::Instant::now();
+    running.signal("TERM");
+    std::thread::sleep(Duration::from_millis(300));
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
