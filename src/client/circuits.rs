@@ -22,7 +22,7 @@ use crate::base::time::{Now, Tick, Wall, earlier};
 use crate::directory::NetDir;
 use crate::directory::download::Backoff;
 use crate::directory::params::Param;
-use crate::path::bias::{Closer, PathBias, Tally};
+use crate::path::bias::{Alarm, Closer, PathBias, Tally};
 use crate::path::guards::{Choice, Guards, Pending, Standing};
 use crate::path::rules::{Avoided, Family, NoWishes, Rules, Target, may_leave, may_leave_somewhere};
 use crate::path::timeout::{BuildTimes, COUNTED_HOPS, Change};
@@ -231,6 +231,10 @@ pub struct Pool {
     poor: [Option<Tick>; 2],
     /// Circuits that are only measured from now on, to be told of.
     late: Vec<TunnelNo>,
+    /// Guards that fare badly, to be told of.
+    alarms: Vec<Alarm>,
+    /// Guards of an earlier run were judged by how they had fared.
+    is_recalled: bool,
     /// What became of the build times, to be told of.
     times_change: Option<Change>,
 }
@@ -251,6 +255,8 @@ impl Pool {
             paused: Tick::default(),
             poor: [None; 2],
             late: Vec::new(),
+            alarms: Vec::new(),
+            is_recalled: false,
             times_change: None,
         }
     }
@@ -260,6 +266,9 @@ impl Pool {
         let view = world.view(self.bias.dropped());
         self.guards.update(view.scene(), entropy);
         self.bias.forget_others(&self.guards);
+        if !core::mem::replace(&mut self.is_recalled, true) {
+            self.bias.recall(&self.guards, world.dir.consensus().params());
+        }
         self.busy.clear();
     }
 
@@ -281,6 +290,16 @@ impl Pool {
     /// Circuits that were late since this was last asked, and are only measured now.
     pub fn take_late(&mut self) -> Vec<TunnelNo> {
         core::mem::take(&mut self.late)
+    }
+
+    /// Guards that fared badly since this was last asked.
+    pub fn take_alarms(&mut self) -> Vec<Alarm> {
+        core::mem::take(&mut self.alarms)
+    }
+
+    /// Guards of an earlier run are there, to be judged by how they fared.
+    pub fn recall(&mut self, guards: Guards) {
+        (self.guards, self.is_recalled) = (guards, false);
     }
 
     /// What became of the build times since this was last asked.
@@ -361,14 +380,14 @@ impl Pool {
         circuit.company.join(demand.facts, demand.fields);
         circuit.streams += 1;
         if let Some(tally) = &mut circuit.tally {
-            self.bias.on_use(tally, &mut self.guards, world.dir.consensus().params());
+            self.alarms.extend(self.bias.on_use(tally, &mut self.guards, world.dir.consensus().params()));
         }
     }
 
     /// The far end answered a stream in a way that only it could.
     pub fn on_answered(&mut self, no: TunnelNo, dir: Option<&NetDir>) {
         if let (Some(Circuit { tally: Some(tally), .. }), Some(dir)) = (self.circuits.get_mut(&no), dir) {
-            self.bias.on_use_succeeded(tally, &mut self.guards, dir.consensus().params());
+            self.alarms.extend(self.bias.on_use_succeeded(tally, &mut self.guards, dir.consensus().params()));
         }
     }
 
@@ -599,7 +618,7 @@ impl Pool {
         }
         let guard = circuit.path.guard;
         if let Some(tally) = &mut circuit.tally {
-            self.bias.on_attempt(tally, &mut self.guards, world.dir.consensus().params());
+            self.alarms.extend(self.bias.on_attempt(tally, &mut self.guards, world.dir.consensus().params()));
         }
         if let Some(choice) = guard {
             let standing = self.on_guard(&choice, world, entropy);

@@ -13,8 +13,9 @@ use std::collections::VecDeque;
 
 use super::circuits::Phase;
 use super::junction::{LinkNo, TunnelNo};
+use super::notices::Notice;
 use super::streams::{Failure, RequestNo, State, Wish};
-use super::{Client, Progress};
+use super::{Client, Output, Progress};
 use crate::base::error::Blame;
 use crate::base::redact::Sensitive;
 use crate::base::time::{Now, Wall};
@@ -516,6 +517,9 @@ impl Client {
     pub(super) fn say_what_was_learned(&mut self) {
         for news in self.pool.guards.take_news() {
             self.events.say(Mask::GUARDS, || Some(Event::Guard(news)));
+        }
+        for alarm in self.pool.take_alarms() {
+            self.outputs.push_back(Output::Notice(Notice::Guard(alarm)));
         }
         if let Some(change) = self.pool.take_times_change() {
             let times = &self.pool.times;

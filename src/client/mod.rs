@@ -408,7 +408,7 @@ impl Client {
     fn recall(&mut self, now: Now, entropy: &mut dyn Entropy) {
         let Some(state) = self.kept.finish() else { return };
         self.idle_before = kept::idle_at_start(state, &self.setup.config.dormancy);
-        self.pool.guards = Guards::load(state.guards(DEFAULT).cloned(), now);
+        self.pool.recall(Guards::load(state.guards(DEFAULT).cloned(), now));
         let times = BuildTimes::load(&state.build_times, &Params::default(), self.setup.build_times(), entropy);
         if let Some(times) = times {
             self.pool.times = times;

@@ -9,6 +9,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::link::handshake::ClockSkew;
+use crate::path::bias::{Alarm, Aspect, Level};
 use crate::wire::protover::Protocols;
 
 /// A clock may be wrong by so much before anybody is told. C tor: `NETINFO_NOTICE_SKEW`.
@@ -28,6 +29,8 @@ pub enum Notice {
     Old(Protocols),
     /// So many directories in a row could not be asked.
     Unreachable(u32),
+    /// A guard fares badly, and may be doing so on purpose.
+    Guard(Alarm),
 }
 
 /// Who says what time it is.
@@ -94,6 +97,19 @@ impl fmt::Display for Notice {
                 "Problem bootstrapping: {count} attempts in a row to reach a directory have failed. Is there a network? \
                  It is tried again and again."
             ),
+            Notice::Guard(Alarm { guard, level, aspect }) => {
+                let what = match aspect {
+                    Aspect::Circuits => "circuits",
+                    Aspect::Uses => "streams",
+                };
+                let end = match level {
+                    Level::Notice => "than usual. This may be its load, or the network",
+                    Level::Warn => "than it should. This may be its load, or an attack on you",
+                    Level::Extreme => "than any should. This may be an attack on you",
+                    Level::Dropped => "than any should, and is not used any more",
+                };
+                write!(f, "The guard {guard} fails at more {what} {end}.")
+            }
             Notice::Old(missing) => {
                 write!(f, "The network recommends to all clients what cepa does not speak yet: {missing}.")
             }

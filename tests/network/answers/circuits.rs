@@ -9,6 +9,7 @@ use std::time::Duration;
 use cepa::internal::client::Failure;
 use cepa::internal::client::circuits::Phase;
 use cepa::internal::client::junction::TunnelNo;
+use cepa::internal::client::notices::Notice;
 use cepa::lab::villain::Villain;
 
 use super::super::client::connect;
@@ -31,6 +32,20 @@ pub fn a_guard_that_destroys_every_circuit_is_kept_and_not_hurried() {
     let attempts = meeting.count(meeting.villain.rsa, "pb_circ_attempts");
     assert!((10.0..=150.0).contains(&attempts), "{attempts} in two minutes");
     assert_eq!(meeting.count(meeting.villain.rsa, "pb_circ_successes"), 0.0);
+}
+
+/// C tor: `pathbias_measure_close_rate`, from so many circuits on as mean something.
+#[test]
+fn a_guard_that_destroys_every_circuit_is_named_in_time() {
+    let mut meeting = Meeting::of(Villain::EarlyDestroy, Place::Guard, false).ready();
+    for number in 0..8 {
+        meeting.fetch(&format!("{number}"), 2 * SOCKS_TIMEOUT);
+    }
+    let guard = meeting.villain.rsa;
+    let named = |notice: &Notice| matches!(notice, Notice::Guard(alarm) if alarm.guard == guard);
+    assert!(meeting.shell.notices.iter().any(named), "{:?}", meeting.count(guard, "pb_circ_attempts"));
+    // Each level once, not each circuit.
+    assert!(meeting.shell.notices.len() <= 4, "{:?}", meeting.shell.notices);
 }
 
 /// What was open is cut off, and the program knows. What comes next gets another circuit over
