@@ -21,6 +21,9 @@ pub const DIAL_LIMIT: Duration = Duration::from_secs(15);
 /// about meanwhile after a row of failures, it is begun anew. Ours, as long as a slow relay
 /// takes for a step.
 const HANG_LIMIT: Duration = Duration::from_secs(3);
+/// After a row of failures one of which nothing came for so long is given up: those who come
+/// would all wait for it, and the network may be back. Ours, after the fourth SYN of Linux.
+const STUCK_LIMIT: Duration = Duration::from_secs(8);
 /// How long a link that nobody uses is kept. C tor: three minutes, drawn up to half again.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(180);
 
@@ -76,6 +79,10 @@ impl Known {
     fn new(goal: Goal, now: Tick) -> Known {
         let state = State::Dialling(now + DIAL_LIMIT);
         Known { goal, proved: RelayIds::default(), at: 0, state, heard: now, is_silent: false }
+    }
+
+    fn stuck_at(&self) -> Option<Tick> {
+        (!matches!(self.state, State::Up(_))).then(|| self.heard + STUCK_LIMIT)
     }
 
     /// Whether whoever is wanted is there, though less of it was known when it was dialled. C
@@ -156,7 +163,7 @@ impl Links {
         let known = self.known.get_mut(&no)?;
         let next = known.goal.addresses.get(known.at + 1).copied()?;
         known.at += 1;
-        known.state = State::Dialling(now + DIAL_LIMIT);
+        (known.state, known.heard) = (State::Dialling(now + DIAL_LIMIT), now);
         Some(next)
     }
 
@@ -190,6 +197,17 @@ impl Links {
     pub fn hanging(&self, now: Tick) -> Vec<LinkNo> {
         let hangs = |known: &Known| !matches!(known.state, State::Up(_)) && known.heard + HANG_LIMIT <= now;
         self.known.iter().filter(|(_, known)| hangs(known)).map(|(no, _)| *no).collect()
+    }
+
+    /// Those of them that are to be given up if all else failed before.
+    pub fn stuck(&self, now: Tick) -> Vec<LinkNo> {
+        let is_stuck = |known: &Known| known.stuck_at().is_some_and(|at| at <= now);
+        self.known.iter().filter(|(_, known)| is_stuck(known)).map(|(no, _)| *no).collect()
+    }
+
+    /// When the first of them will be.
+    pub fn next_stuck(&self) -> Option<Tick> {
+        self.known.values().filter_map(Known::stuck_at).min()
     }
 
     /// It is gone.

@@ -431,6 +431,7 @@ impl Client {
     pub fn next_deadline(&self, now: Now) -> Option<Tick> {
         let is_awake = !self.setup.config.is_network_disabled && !self.is_dormant(now.tick);
         let own = earlier(self.bootstrap.next_deadline(is_awake, now), self.links.next_deadline());
+        let own = if self.pool.is_failing() { earlier(own, self.links.next_stuck()) } else { own };
         earlier(earlier(own, self.junction.next_deadline()), earlier(self.next_look, self.kept.next_deadline()))
     }
 
@@ -441,6 +442,11 @@ impl Client {
         for link in self.links.overdue(now.tick) {
             self.outputs.push_back(Output::HangUp(link));
             self.dial_on(link, LinkReason::TimedOut, now, entropy);
+        }
+        let stuck = if self.pool.is_failing() { self.links.stuck(now.tick) } else { Vec::new() };
+        for link in stuck {
+            self.outputs.push_back(Output::HangUp(link));
+            self.give_up(link, LinkReason::TimedOut, now, entropy);
         }
         for fetch in self.bootstrap.stalled(now.tick) {
             let tunnel = self.directories.iter().find(|(_, errand)| errand.fetch == fetch).map(|(no, _)| *no);

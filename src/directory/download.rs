@@ -37,7 +37,7 @@ const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A directory that could not be reached is left alone for no longer: the network may be back.
 /// Ours.
-pub const MAX_UNREACHABLE: Duration = Duration::from_secs(15);
+pub const MAX_UNREACHABLE: Duration = Duration::from_secs(10);
 
 /// When a client that asks relays, or one that asks its bridges, fetches consensuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -104,9 +104,8 @@ fn lose_guard(shell: &Shell, network: &mut Network, relays: &[RelayNo]) {
     network.cut(relay);
 }
 
-/// How soon a client must serve again: what it dialled in vain may have to be given up first, and
-/// a pause after that be over.
-const BACK_WITHIN: Duration = Duration::from_secs(25);
+/// How soon a client must serve again: what it dialled in vain may have to be given up first.
+const BACK_WITHIN: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_client_is_back_within_seconds_of_the_network() {
