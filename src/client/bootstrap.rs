@@ -363,6 +363,11 @@ impl Bootstrap {
         self.notices.push_back(notice);
     }
 
+    /// The user is to be told, each time anew.
+    pub fn say(&mut self, notice: Notice) {
+        self.notices.push_back(notice);
+    }
+
     /// What the user is to be told next.
     pub fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()

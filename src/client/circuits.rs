@@ -114,6 +114,8 @@ pub struct Circuit {
     dirty: Option<Tick>,
     /// It takes no new streams.
     is_unusable: bool,
+    /// Its link says nothing when it should.
+    is_out_of_reach: bool,
     /// When to let it go if nobody has used it.
     expires: Tick,
 }
@@ -169,6 +171,7 @@ impl Circuit {
         self.company.is_empty()
             && self.dirty.is_none()
             && !self.is_unusable
+            && !self.is_out_of_reach
             && self.phase != Phase::Late
             && self.purpose == Purpose::General
     }
@@ -322,7 +325,7 @@ impl Pool {
 
     /// Whether any can carry streams.
     pub fn has_open(&self) -> bool {
-        self.circuits.values().any(|circuit| circuit.phase == Phase::Open)
+        self.circuits.values().any(|circuit| circuit.phase == Phase::Open && !circuit.is_out_of_reach)
     }
 
     // --- streams -------------------------------------------------------------------------
@@ -355,6 +358,7 @@ impl Pool {
         let is_old = circuit.dirty.is_some_and(|dirty| dirty + max_dirtiness <= world.now.tick);
         let exit = circuit.exit();
         !circuit.is_unusable
+            && !circuit.is_out_of_reach
             && circuit.purpose != Purpose::Controller
             && !is_old
             && (circuit.is_stable || !demand.is_stable)
@@ -413,6 +417,13 @@ impl Pool {
     pub fn retire_all(&mut self) {
         for circuit in self.circuits.values_mut() {
             circuit.is_unusable |= !circuit.is_clean();
+        }
+    }
+
+    /// Whether the circuits on a link can be reached, as far as anybody knows.
+    pub fn set_reach(&mut self, link: LinkNo, is_reached: bool) {
+        for circuit in self.circuits.values_mut().filter(|circuit| circuit.link == link) {
+            circuit.is_out_of_reach = !is_reached;
         }
     }
 
@@ -568,6 +579,7 @@ impl Pool {
             company,
             dirty: None,
             is_unusable: false,
+            is_out_of_reach: false,
             expires: now + idle,
             path,
         };

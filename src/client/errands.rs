@@ -72,6 +72,8 @@ impl Client {
             Output::HopBuilt { .. } => {
                 if let Some(errand) = self.directories.get_mut(&no) {
                     errand.is_built = true;
+                    let (link, begun) = (errand.link, self.junction.tunnel(no).and_then(|tunnel| tunnel.begun()));
+                    self.on_first_hop(link, begun, now);
                 }
                 self.say_circuit(no, CircuitStatus::Extended);
             }

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use super::circuits::Phase;
 use super::junction::{LinkNo, TunnelNo};
 use super::notices::Notice;
+use super::silence::Jump;
 use super::streams::{Failure, RequestNo, State, Wish};
 use super::{Client, Output, Progress};
 use crate::base::error::Blame;
@@ -84,6 +85,8 @@ pub enum Event {
     BuildTimes(Box<Times>),
     /// Whether the network answers at all.
     Alive(bool),
+    /// The wall clock did.
+    Jumped(Jump),
     /// So many events had no room.
     Lost(u32),
 }

@@ -24,6 +24,12 @@ const HANG_LIMIT: Duration = Duration::from_secs(3);
 /// After a row of failures one of which nothing came for so long is given up: those who come
 /// would all wait for it, and the network may be back. Ours, after the fourth SYN of Linux.
 const STUCK_LIMIT: Duration = Duration::from_secs(8);
+/// A link that has answered before, and then says nothing at all for so long after a circuit was
+/// asked for over it, is taken for dead. Ours: a relay answers or gives up within
+/// `MaxOnionQueueDelay`, 1.75 seconds.
+const SILENCE_LIMIT: Duration = Duration::from_secs(5);
+/// If its answers take long, then after so many times as long; ours.
+const SILENCE_FACTOR: u32 = 3;
 /// How long a link that nobody uses is kept. C tor: three minutes, drawn up to half again.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(180);
 
@@ -71,6 +77,8 @@ struct Known {
     state: State,
     /// When something last came of it.
     heard: Tick,
+    /// The longest that it took to answer a circuit's first cell; none if it never has.
+    slowest: Option<Duration>,
     /// It did not answer when it should have.
     is_silent: bool,
 }
@@ -78,7 +86,14 @@ struct Known {
 impl Known {
     fn new(goal: Goal, now: Tick) -> Known {
         let state = State::Dialling(now + DIAL_LIMIT);
-        Known { goal, proved: RelayIds::default(), at: 0, state, heard: now, is_silent: false }
+        Known { goal, proved: RelayIds::default(), at: 0, state, heard: now, slowest: None, is_silent: false }
+    }
+
+    /// When it is silent for too long, if a circuit that was begun then waits for its answer.
+    fn silent_at(&self, begun: Tick) -> Option<Tick> {
+        let is_unheard = matches!(self.state, State::Up(_)) && !self.is_silent && self.heard <= begun;
+        let patience = SILENCE_LIMIT.max(self.slowest? * SILENCE_FACTOR);
+        is_unheard.then(|| begun + patience)
     }
 
     fn stuck_at(&self) -> Option<Tick> {
@@ -175,22 +190,43 @@ impl Links {
         }
     }
 
-    /// Something came of it.
+    /// Something came of it. True if it was silent before.
     #[inline]
-    pub fn on_heard(&mut self, no: LinkNo, now: Tick) {
+    pub fn on_heard(&mut self, no: LinkNo, now: Tick) -> bool {
+        let Some(known) = self.known.get_mut(&no) else { return false };
+        known.heard = now;
+        core::mem::take(&mut known.is_silent)
+    }
+
+    /// A circuit over it got its first hop, so long after it was begun.
+    pub fn on_answered(&mut self, no: LinkNo, took: Duration) {
         if let Some(known) = self.known.get_mut(&no) {
-            (known.heard, known.is_silent) = (now, false);
+            known.slowest = known.slowest.max(Some(took));
         }
     }
 
-    /// A circuit over it that was begun then did not get its first hop in time. If nothing else
-    /// came since, its connection is probably dead, and nobody has noticed: another is made for
-    /// those who come, and what is on it may still wake up. Without that, all the circuits of
-    /// an outage would reach the relay at once when it is over.
-    pub fn on_unanswered(&mut self, no: LinkNo, begun: Tick) {
-        if let Some(known) = self.known.get_mut(&no) {
-            known.is_silent |= known.heard < begun;
-        }
+    /// What was begun over it then got no answer in time. If nothing else came since, its
+    /// connection is probably dead, and nobody has noticed: another is made for those who come,
+    /// and what is on it may still wake up. Without that, all the circuits of an outage would
+    /// reach the relay at once when it is over. True if that is new.
+    pub fn on_unanswered(&mut self, no: LinkNo, begun: Tick) -> bool {
+        let is_news = |known: &&mut Known| matches!(known.state, State::Up(_)) && !known.is_silent;
+        let unheard = self.known.get_mut(&no).filter(is_news).filter(|known| known.heard <= begun);
+        unheard.map(|known| known.is_silent = true).is_some()
+    }
+
+    /// All that are open may be dead, but for those that have spoken since. Gives those of which
+    /// that is news.
+    pub fn doubt(&mut self, since: Tick) -> Vec<LinkNo> {
+        let open = self.known.iter_mut().filter(|(_, it)| matches!(it.state, State::Up(_)) && !it.is_silent);
+        let unheard = open.filter(|(_, known)| known.heard <= since);
+        unheard.map(|(no, known)| (known.is_silent = true, *no).1).collect()
+    }
+
+    /// When a link is to be taken for dead if it says nothing before, once a circuit over it was
+    /// begun then; none if it has spoken since, or is known to be slow in general.
+    pub fn silent_at(&self, no: LinkNo, begun: Tick) -> Option<Tick> {
+        self.known.get(&no)?.silent_at(begun)
     }
 
     /// Those that are not open yet and of which nothing came for a while.
@@ -305,13 +341,36 @@ mod tests {
         links.want(&goal, &mut ids, at(0));
         links.on_up(LinkNo(1), goal.ids);
         links.on_heard(LinkNo(1), at(5));
-        links.on_unanswered(LinkNo(1), at(4));
+        assert!(!links.on_unanswered(LinkNo(1), at(4)));
         assert_eq!(links.want(&goal, &mut ids, at(60)), Some(Step::Wait(LinkNo(1))));
-        links.on_unanswered(LinkNo(1), at(6));
+        assert!(links.on_unanswered(LinkNo(1), at(6)) && !links.on_unanswered(LinkNo(1), at(6)));
         assert_eq!(links.want(&goal, &mut ids, at(66)), Some(Step::Dial(LinkNo(2), goal.addresses[0])));
         links.on_down(LinkNo(2));
-        links.on_heard(LinkNo(1), at(70));
+        assert!(links.on_heard(LinkNo(1), at(70)) && !links.on_heard(LinkNo(1), at(70)));
         assert_eq!(links.want(&goal, &mut ids, at(71)), Some(Step::Wait(LinkNo(1))));
+    }
+
+    #[test]
+    fn a_link_has_as_long_to_answer_as_it_is_slow() {
+        let (mut links, mut ids) = (Links::default(), Ids::default());
+        links.want(&goal(1, &["192.0.2.1:1"]), &mut ids, at(0));
+        links.on_answered(LinkNo(1), Duration::from_secs(1));
+        assert_eq!(links.silent_at(LinkNo(1), at(9)), None);
+        links.on_up(LinkNo(1), RelayIds::default());
+        assert_eq!(links.silent_at(LinkNo(1), at(9)), Some(at(14)));
+        for (took, expected) in [(4, 21), (3, 21)] {
+            links.on_answered(LinkNo(1), Duration::from_secs(took));
+            assert_eq!(links.silent_at(LinkNo(1), at(9)), Some(at(expected)));
+        }
+        links.on_heard(LinkNo(1), at(10));
+        assert_eq!(links.silent_at(LinkNo(1), at(9)), None);
+        assert_eq!(links.doubt(at(9)), []);
+        assert_eq!((links.doubt(at(10)), links.doubt(at(10))), (vec![LinkNo(1)], vec![]));
+        assert_eq!(links.silent_at(LinkNo(1), at(11)), None);
+        // One that never answered has as long as circuits have.
+        links.want(&goal(2, &["192.0.2.2:1"]), &mut ids, at(0));
+        links.on_up(LinkNo(2), RelayIds::default());
+        assert_eq!(links.silent_at(LinkNo(2), at(1)), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod ports;
 mod progress;
 mod requests;
 pub mod setup;
+pub mod silence;
 pub mod state;
 pub mod streams;
 mod upkeep;
@@ -41,6 +42,7 @@ use self::links::{Goal, Links, Step, Way};
 use self::notices::{Notice, Source, TOLERATED};
 pub use self::progress::Progress;
 pub use self::setup::Setup;
+use self::silence::Clocks;
 use self::streams::Streams;
 pub use self::streams::{Failure, Found, RequestNo, What, Wish};
 use crate::base::RelayIds;
@@ -156,6 +158,7 @@ pub struct Client {
     was_alive: bool,
     /// Requests wait for a controller to say which circuit they get.
     holds_requests: bool,
+    clocks: Clocks,
 }
 
 /// Takes what streams bring while a read of a link is worked on.
@@ -219,6 +222,7 @@ impl Client {
             events: Events::default(),
             was_alive: true,
             holds_requests: false,
+            clocks: Clocks::default(),
         }
     }
 
@@ -321,7 +325,8 @@ impl Client {
         entropy: &mut dyn Entropy,
         reader: &mut dyn Reader,
     ) {
-        self.links.on_heard(link, now.tick);
+        self.watch_clocks(now, entropy);
+        self.on_heard(link, now);
         let mut answers = Answers {
             errands: &self.directories,
             bootstrap: &mut self.bootstrap,
@@ -437,6 +442,7 @@ impl Client {
 
     /// The time has come.
     pub fn handle_timeout(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        self.watch_clocks(now, entropy);
         self.bootstrap.stir();
         self.junction.handle_timeout(now, entropy);
         for link in self.links.overdue(now.tick) {
@@ -582,9 +588,12 @@ impl Client {
             self.pool.on_hop(no, &world, entropy);
         }
         self.say_circuit(no, CircuitStatus::Extended);
-        let link = self.pool.get(no).filter(|_| hop == HopNo(0)).map(|circuit| circuit.link);
-        if let Some(link) = link.and_then(|link| self.junction.link_mut(link)) {
-            link.engage_padding(now);
+        if let Some(circuit) = self.pool.get(no).filter(|_| hop == HopNo(0)) {
+            let (link, begun) = (circuit.link, circuit.begun());
+            self.on_first_hop(link, begun, now);
+            if let Some(link) = self.junction.link_mut(link) {
+                link.engage_padding(now);
+            }
         }
         self.stir();
     }
@@ -604,7 +613,8 @@ impl Client {
         if let (End::TooSlow, Some(circuit)) = (end, self.pool.get(no))
             && let Some(begun) = circuit.begun().filter(|_| circuit.hops_built() == 0)
         {
-            self.links.on_unanswered(circuit.link, begun);
+            let link = circuit.link;
+            self.on_unanswered(link, begun, now, entropy);
         }
         self.say_circuit(no, if was_built { CircuitStatus::Closed(why) } else { CircuitStatus::Failed(why) });
         self.junction.drop_tunnel(no, now);

@@ -8,6 +8,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use super::silence::Jump;
 use crate::link::handshake::ClockSkew;
 use crate::path::bias::{Alarm, Aspect, Level};
 use crate::wire::protover::Protocols;
@@ -29,6 +30,8 @@ pub enum Notice {
     Old(Protocols),
     /// So many directories in a row could not be asked.
     Unreachable(u32),
+    /// The wall clock did, and connections may be dead.
+    Jumped(Jump),
     /// A guard fares badly, and may be doing so on purpose.
     Guard(Alarm),
 }
@@ -92,6 +95,17 @@ impl fmt::Display for Notice {
                 "This version of cepa is too old for the network, which requires of all clients: {missing}. Please \
                  get a newer one."
             ),
+            Notice::Jumped(jump) => {
+                let (by, way) = match jump {
+                    Jump::Ahead(by) => (by, "forward"),
+                    Jump::Back(by) => (by, "back"),
+                };
+                write!(
+                    f,
+                    "The clock just jumped {way} by {}: connections that do not answer any more are left.",
+                    Spell(*by)
+                )
+            }
             Notice::Unreachable(count) => write!(
                 f,
                 "Problem bootstrapping: {count} attempts in a row to reach a directory have failed. Is there a network? \

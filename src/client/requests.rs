@@ -21,6 +21,7 @@ use crate::wire::relay_msg::EndReason;
 impl Client {
     /// A program wants something. What becomes of it is an output.
     pub fn request(&mut self, wish: Wish, now: Now, entropy: &mut dyn Entropy) -> RequestNo {
+        self.watch_clocks(now, entropy);
         let no = RequestNo(self.ids.next());
         let port = match &wish.what {
             What::Connect { port, .. } => Some(*port),

@@ -388,15 +388,15 @@ impl Streams {
         self.waiting.iter().filter(is_over).copied().collect()
     }
 
-    /// Those whose exits have taken too long, with where they are; each is counted.
-    pub fn unanswered(&mut self, config: &config::Circuits, now: Tick) -> Vec<(RequestNo, TunnelNo, StreamAt)> {
+    /// Those whose exits have taken too long, with where they are and since when; each is counted.
+    pub fn unanswered(&mut self, config: &config::Circuits, now: Tick) -> Vec<(RequestNo, TunnelNo, StreamAt, Tick)> {
         let mut late = Vec::new();
         for (no, request) in &mut self.requests {
             if let State::Asked { tunnel, at, since } = request.state
                 && since + request.patience(config) <= now
             {
                 request.timeouts += 1;
-                late.push((*no, tunnel, at));
+                late.push((*no, tunnel, at, since));
             }
         }
         late

@@ -11,20 +11,19 @@ use core::time::Duration;
 
 use super::budget::Awaited;
 use super::circuits::{Demand, End, Found, New, Refusal};
-use super::events::{CircuitReason, CircuitStatus, Event, Mask, Purpose, StreamReason, StreamStatus};
+use super::events::{CircuitReason, CircuitStatus, Event, Mask, Purpose, StreamStatus};
 use super::junction::TunnelNo;
 use super::links::Goal;
 use super::{Client, Failure, Progress, RequestNo, What, world};
 use crate::base::RelayIds;
 use crate::base::random::Entropy;
-use crate::base::redact::Sensitive;
 use crate::base::time::{Now, Tick, earlier};
 use crate::circuit::hop::{Handshake, HopNo, PathHop};
 use crate::directory::Protocol;
 use crate::directory::params::Param;
 use crate::path::{self, Hop, Need, Path};
 use crate::wire::extend::Target;
-use crate::wire::relay_msg::{BeginFlags, EndReason};
+use crate::wire::relay_msg::BeginFlags;
 
 /// No circuit is being built for longer, whatever was learned; ours.
 pub(super) const BUILD_LIMIT: Duration = Duration::from_secs(300);
@@ -71,11 +70,13 @@ impl Client {
 
     /// Gives up what has taken too long.
     pub(super) fn expire(&mut self, now: Now, entropy: &mut dyn Entropy) {
-        for (no, tunnel, at) in self.streams.unanswered(&self.setup.config.circuits, now.tick) {
-            let unanswered = self.junction.tunnel_mut(tunnel).map(|tunnel| tunnel.recall(at));
+        self.find_silent(now, entropy);
+        for (no, tunnel, at, since) in self.streams.unanswered(&self.setup.config.circuits, now.tick) {
             self.pool.retire(tunnel);
-            let unanswered = unanswered.unwrap_or_else(|| Sensitive::new(Vec::new()));
-            self.put_back(no, tunnel, unanswered, StreamReason::Ours(EndReason::TIMEOUT), now);
+            self.ask_again(no, tunnel, at, now);
+            if let Some(link) = self.pool.get(tunnel).map(|circuit| circuit.link) {
+                self.on_unanswered(link, since, now, entropy);
+            }
         }
         for no in self.streams.expired(self.setup.config.requests.timeout, now.tick) {
             self.fail(no, Failure::TimedOut, now);
@@ -217,7 +218,7 @@ impl Client {
         let config = &self.setup.config;
         let streams = self.streams.next_deadline(config.requests.timeout, &config.circuits);
         let pool = world(&self.bootstrap, &self.setup, now).and_then(|world| self.pool.next_deadline(&world));
-        earlier(streams, pool)
+        earlier(earlier(streams, pool), self.next_silent())
     }
 
     pub(super) fn available_timeout(&self) -> Duration {

@@ -285,6 +285,14 @@ impl Network {
         self.break_wires(|ends| ends == [a, b] || ends == [b, a]);
     }
 
+    /// The connections between two places are dead from now on, and nobody is told: whatever is
+    /// on them, or is written to them, is lost. New ones can be made.
+    pub fn deaden(&mut self, a: impl Into<Place>, b: impl Into<Place>) {
+        let (a, b) = (a.into(), b.into());
+        let is_such = |wire: &Wire| [[a, b], [b, a]].contains(&wire.ends.map(Party::place));
+        self.wires.iter_mut().filter(|wire| is_such(wire)).for_each(|wire| wire.is_open = false);
+    }
+
     /// From now on nothing passes between these places and all others, and nobody is told:
     /// what is written waits, what is dialled is not answered. What is on its way arrives.
     pub fn part(&mut self, places: &[Place]) {

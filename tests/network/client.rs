@@ -41,6 +41,8 @@ pub struct Shell {
     pub is_reading: bool,
     /// How far its clock is ahead, in seconds.
     ahead: i64,
+    /// How long its machine has slept, while its timers stood still.
+    dozed: Duration,
     /// What became of requests.
     pub requests: BTreeMap<RequestNo, Told>,
     pub disk: Disk,
@@ -171,6 +173,7 @@ impl Shell {
             hung_up: Vec::new(),
             is_reading: true,
             ahead: 0,
+            dozed: Duration::ZERO,
             requests: BTreeMap::new(),
             disk: Disk::default(),
             bad_files: Vec::new(),
@@ -281,7 +284,8 @@ impl Shell {
         self.turn(network);
         let mut idle = (network.now().tick, 0);
         while !done(self) {
-            let deadline: Tick = earlier(self.client.next_deadline(self.now(network)), Some(end)).unwrap_or(end);
+            let deadline = self.client.next_deadline(self.now(network)).map(|deadline| deadline + self.dozed);
+            let deadline: Tick = earlier(deadline, Some(end)).unwrap_or(end);
             let heard = network.step(deadline.max(network.now().tick));
             if !heard {
                 if network.now().tick >= end {
@@ -308,6 +312,7 @@ impl Shell {
     fn now(&self, network: &Network) -> Now {
         let Now { tick, wall } = network.now();
         let ahead = Duration::from_secs(self.ahead.unsigned_abs());
+        let tick = Tick::new(tick.since(Tick::default()) - self.dozed);
         Now { tick, wall: if self.ahead < 0 { wall - ahead } else { wall + ahead } }
     }
 
@@ -331,6 +336,16 @@ impl Shell {
             self.client.handle_closed(link, LinkReason::Refused, now, &mut self.entropy);
         }
         self.turn(network);
+    }
+
+    /// The machine sleeps for so long, its timers stand still, and its connections look as if
+    /// nothing had happened.
+    pub fn doze(&mut self, network: &mut Network, length: Duration) {
+        let end = network.now().tick + length;
+        while network.now().tick < end {
+            network.step(end);
+        }
+        self.dozed += length;
     }
 
     // --- programs ------------------------------------------------------------------------

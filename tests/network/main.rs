@@ -24,6 +24,7 @@ mod names;
 mod near;
 mod notices;
 mod requests;
+mod silence;
 mod state;
 mod streams;
 mod tunnel_villains;
