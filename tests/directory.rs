@@ -215,7 +215,7 @@ fn a_directory_is_fetched_from_the_labs_cache() {
         assert_eq!(head.answer(), Answer::Given);
         assert_eq!(insert_all(&mut dir, core::str::from_utf8(&body).unwrap()), part.len());
     }
-    assert!(dir.missing_count() == 0 && dir.share().is_enough(dir.consensus().params()));
+    assert!(dir.missing_count() == 0 && dir.share().is_enough(dir.consensus().params(), None));
 
     // The same again is no news; an hour later it is a diff.
     let held = |now| Some(Held::new(dir.consensus(), now));
@@ -232,7 +232,7 @@ fn a_directory_is_fetched_from_the_labs_cache() {
         panic!("the diff made something else");
     };
     dir.replace(consensus).unwrap();
-    assert!(dir.missing_count() < 50 && dir.share().is_enough(dir.consensus().params()));
+    assert!(dir.missing_count() < 50 && dir.share().is_enough(dir.consensus().params(), None));
     cache.set_busy(true);
     assert_eq!(fetched(&cache, Ask::Microdescs(&missing[..1]), next).0.answer(), Answer::Busy);
 }
@@ -400,7 +400,7 @@ fn how_long_a_path_takes() {
     let now = Now { tick: Tick::new(Duration::from_secs(100_000)), wall: Wall::from_secs(START + 7200) };
     let nobody = rules::Avoided::new();
     let (rules, wish) = (rules::Rules::default(), guards::Wish::default());
-    let view = View { dir: &dir, rules, dropped: &nobody, wish, program: "test", now };
+    let view = View { dir: &dir, rules, dropped: &nobody, wish, paths_needed: None, program: "test", now };
     let (mut guards, mut entropy) = (guards::Guards::new(), Drawn(1));
     best("sample guards", || {
         guards = guards::Guards::new();

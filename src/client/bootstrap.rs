@@ -1,51 +1,65 @@
 //! From nothing to usable: the consensus, its certificates, the microdescriptors; and then the
 //! next ones in their time.
 //!
-//! Says what to ask whom, takes the answers as they arrive, and holds what came of them. Not
-//! how a directory is reached (`mod.rs`), nor how its documents are checked (`directory`), nor
-//! what outlives a run (`bootstrap/keep.rs`).
+//! Says what to ask, takes the answers as they arrive, and holds what came of them. Not who
+//! there is to be asked (`bootstrap/servers.rs`) or how he is reached (`errands.rs`), nor how
+//! documents are checked (`directory`), nor what outlives a run (`bootstrap/keep.rs`).
 //! Spec: dir-spec, "Client operation"; path-spec, "Relays and exits". C tor:
 //! feature/nodelist/networkstatus.c, feature/dirclient/; core/mainloop/mainloop.c.
 
 mod arrive;
 mod keep;
+mod pace;
+mod servers;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use self::arrive::{Arrival, Keeping, What, take_microdesc};
+use self::arrive::{Arrival, Keeping, Kind, What, take_microdesc};
 use self::keep::Keep;
+use self::pace::Pace;
+pub use self::servers::Asking;
+use self::servers::{Among, Servers};
 use super::Progress;
 use super::links::Goal;
 use super::notices::{Notice, SPOKEN, Source};
-use crate::base::random::{self, Entropy};
+use crate::base::random::Entropy;
 use crate::base::time::{Now, Tick, Wall, earlier};
 use crate::base::{RelayIds, RsaId};
-use crate::directory::authorities::{self, Authority, Fallback};
+use crate::directory::authorities::{Authority, Fallback};
 use crate::directory::certs::{self, Certificates, KeyIds};
 use crate::directory::consensus::{ClientProtocols, Consensus, Lifetime, Unchecked, Verdict};
 use crate::directory::decompress::{Decompressor, OFFERED};
-use crate::directory::download::{Backoff, Directories, Fetcher, Holding, MAX_UNREACHABLE, Want, requests};
+use crate::directory::download::{Backoff, Fetcher, Holding, MAX_UNREACHABLE, Want, requests};
 use crate::directory::http::{self, Answer, Ask, Held};
 use crate::directory::{self, NetDir, microdesc, store};
 use crate::link::handshake::ClockSkew;
 use crate::wire::protover::Protocols;
 
-/// How many consensuses are asked for at once, and microdescriptors. Ours: three, as C tor has
-/// it for the first of these; Arti asks four for the second.
-const MAX_CONSENSUS_FETCHES: usize = 1;
+/// How many requests for microdescriptors there are at once. Ours; Arti: four.
 const MAX_MICRODESC_FETCHES: usize = 3;
+/// As long as circuits cannot be built, somebody else is asked too when nothing came of a request
+/// for so long, be it a connection or a byte. Ours: more than an honest directory takes.
+const STALL: Duration = Duration::from_secs(3);
+/// The least that must come of an answer, and in which time; ours. A consensus would take twenty
+/// minutes.
+const LEAST_PIECE: usize = 32 * 1024;
+const PIECE_LIMIT: Duration = Duration::from_secs(60);
 /// How many directories are asked in vain for the certificates of a consensus before it is given
 /// up; ours. C tor: gives it twenty minutes.
 const MAX_IN_VAIN: u32 = 3;
-/// When all that directories have is too old, they are asked again after at least and at most so
-/// long; ours.
+/// When no directory has a newer consensus, or one that our clock can use, they are asked again
+/// after at least and at most so long; ours.
 const STALE_WAIT: Duration = Duration::from_secs(60);
 const MAX_STALE_WAIT: Duration = Duration::from_secs(3600);
 /// So many directories that cannot be asked, in a row, are nobody's news; ours.
 const FREE_TROUBLES: u32 = 4;
 /// And so many are worth a word. C tor: `BOOTSTRAP_PROBLEM_THRESHOLD`.
 const MANY_TROUBLES: u32 = 10;
+/// So many answers in a row without what was asked for are nobody's news either, and no pause
+/// after more of them is longer; ours. C tor: pauses after the first, for up to a day.
+const FREE_FAILURES: u32 = 2;
+const MAX_PAUSE: Duration = Duration::from_secs(3600);
 /// A consensus may be from so far ahead of our clock. C tor: `EARLY_CONSENSUS_NOTICE_SKEW`.
 const EARLY_TOLERATED: Duration = Duration::from_secs(60);
 /// How much of a body is passed over whose status says that it is not what was asked for; ours.
@@ -60,35 +74,44 @@ pub struct FetchNo(pub u32);
 pub struct Order {
     /// Which.
     pub fetch: FetchNo,
-    /// Whom to ask.
+    /// Whom to ask, if no guard can be.
     pub goal: Goal,
+    /// Who is not to be asked: they failed, or are being asked in vain.
+    pub avoided: BTreeSet<RsaId>,
 }
 
 /// What is known of the network.
 pub struct Bootstrap {
-    authorities: Vec<Authority>,
-    trusted: Vec<RsaId>,
-    fallbacks: Vec<Fallback>,
+    servers: Servers,
+    asking: Asking,
     certificates: Certificates,
     /// A consensus without some of the certificates that it needs.
     waiting: Option<Waiting>,
     dir: Option<NetDir>,
     /// When to fetch the next consensus.
     next_consensus: Wall,
-    /// How long to wait when all that directories have is too old.
+    /// How long to wait when nobody has a newer one.
     patience: Backoff,
-    /// How many could not be asked, in a row; how long to rest after the next, and until when.
-    troubles: u32,
-    calm: Backoff,
-    rest: Option<Tick>,
-    /// Until then no consensus is asked for, since the last was none that our clock can use; and
-    /// what the clock says then, unless it is set.
+    /// When to ask after nobody could be reached, and after answers without what was asked for.
+    reaching: Pace,
+    consensus_pace: Pace,
+    certificate_pace: Pace,
+    microdesc_pace: Pace,
+    /// Until then no consensus is asked for, since the last was none that helps; and what the
+    /// clock says then, unless it is set.
     pause: Option<(Tick, Wall)>,
+    /// Since when the first consensus is wanted; when an authority is next asked for it on
+    /// purpose, and how long after that again.
+    wanted_since: Option<Tick>,
+    next_authority: Option<Tick>,
+    authority_backoff: Backoff,
+    /// Nothing is asked for before then: guards are to be asked, and may not be yet.
+    hold: Option<Tick>,
     last_microdescs: Option<Tick>,
-    directories: Directories,
     fetches: BTreeMap<FetchNo, Fetch>,
+    /// Requests whose answers nobody wants any more.
+    superfluous: VecDeque<FetchNo>,
     next_fetch: u32,
-    max_stall: Duration,
     progress: Progress,
     keep: Keep,
     /// When this program was made: what an older consensus requires of clients is history.
@@ -112,8 +135,32 @@ struct Fetch {
     body: Option<Decompressor>,
     /// Bytes of a body that nobody wants.
     unread: usize,
+    /// When anything came of it last, be it only a connection.
+    heard: Tick,
     /// The directory must have said something by then.
     by: Tick,
+    /// And so much more by then, once it has begun.
+    piece: Option<(usize, Tick)>,
+}
+
+impl Fetch {
+    fn stalls(&self, now: Tick) -> bool {
+        self.heard + STALL <= now
+    }
+
+    fn deadline(&self) -> Tick {
+        self.piece.map_or(self.by, |(_, by)| by.min(self.by))
+    }
+
+    /// So many bytes came.
+    fn on_bytes(&mut self, length: usize, max_stall: Duration, now: Tick) {
+        (self.heard, self.by) = (now, now + max_stall);
+        let (came, by) = self.piece.unwrap_or((0, now + PIECE_LIMIT));
+        self.piece = Some(match came + length {
+            LEAST_PIECE.. => (0, now + PIECE_LIMIT),
+            came => (came, by),
+        });
+    }
 }
 
 /// A consensus that cannot be checked yet.
@@ -143,8 +190,6 @@ pub struct Wish {
     pub fallbacks: Vec<Fallback>,
     /// Whether the built-in fallbacks may be asked where nothing replaces them.
     pub uses_default_fallbacks: bool,
-    /// How long a directory may say nothing.
-    pub max_stall: Duration,
     /// Whether the shell has a place for files. Without one nothing is kept.
     pub keeps_files: bool,
     /// When the program was made.
@@ -152,31 +197,30 @@ pub struct Wish {
 }
 
 impl Bootstrap {
-    /// Nothing is known yet. C tor: whoever names authorities or fallbacks gets none of those
-    /// that are built in.
-    pub fn new(wish: Wish) -> Bootstrap {
-        let is_default = wish.authorities.is_empty();
-        let authorities = if is_default { authorities::built_in() } else { wish.authorities };
-        let uses_built_in = is_default && wish.fallbacks.is_empty() && wish.uses_default_fallbacks;
-        let fallbacks = if uses_built_in { authorities::built_in_fallbacks().collect() } else { wish.fallbacks };
+    /// Nothing is known yet.
+    pub fn new(wish: &Wish, asking: Asking) -> Bootstrap {
+        let in_vain = || Pace::new(FREE_FAILURES, MAX_PAUSE);
         Bootstrap {
-            trusted: authorities::v3_identities(&authorities),
-            authorities,
-            fallbacks,
+            servers: Servers::new(wish),
+            asking,
             certificates: Certificates::default(),
             waiting: None,
             dir: None,
             next_consensus: Wall::default(),
             patience: Backoff::new(STALE_WAIT),
+            reaching: Pace::new(FREE_TROUBLES, MAX_UNREACHABLE),
+            consensus_pace: in_vain(),
+            certificate_pace: in_vain(),
+            microdesc_pace: in_vain(),
             pause: None,
-            troubles: 0,
-            calm: Backoff::new(Duration::ZERO),
-            rest: None,
+            wanted_since: None,
+            next_authority: None,
+            authority_backoff: Backoff::new(Duration::ZERO),
+            hold: None,
             last_microdescs: None,
-            directories: Directories::default(),
             fetches: BTreeMap::new(),
+            superfluous: VecDeque::new(),
             next_fetch: 0,
-            max_stall: wish.max_stall,
             progress: Progress::Starting,
             keep: Keep::new(wish.keeps_files),
             released: wish.released,
@@ -186,6 +230,11 @@ impl Bootstrap {
             is_stirred: true,
             answers: 0,
         }
+    }
+
+    /// The user wants directories asked in another way.
+    pub fn set_asking(&mut self, asking: Asking) {
+        (self.asking, self.is_stirred) = (asking, true);
     }
 
     /// The directory, once there is one.
@@ -202,7 +251,8 @@ impl Bootstrap {
     pub fn is_enough(&self, wall: Wall) -> bool {
         self.dir.as_ref().is_some_and(|dir| {
             let consensus = dir.consensus();
-            consensus.lifetime().is_reasonably_live(wall) && dir.share().is_enough(consensus.params())
+            let is_enough = dir.share().is_enough(consensus.params(), self.asking.paths_needed);
+            consensus.lifetime().is_reasonably_live(wall) && is_enough
         })
     }
 
@@ -213,7 +263,7 @@ impl Bootstrap {
 
     /// What is to be asked for now. Nothing, and at no cost, unless something has changed.
     pub fn orders(&mut self, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
-        let rests = self.rest.is_some_and(|until| now.tick < until);
+        let rests = self.reaching.rests(now.tick) || self.hold.is_some_and(|until| now.tick < until);
         if rests || !core::mem::take(&mut self.is_stirred) {
             return Vec::new();
         }
@@ -227,6 +277,7 @@ impl Bootstrap {
             certificates: &certificates,
             next_consensus: self.next_consensus,
             last_microdescs: self.last_microdescs,
+            max_wait_for_few: self.asking.max_wait_for_few,
             is_enough: self.is_enough(now.wall),
         };
         match holding.want(now.wall, now.tick) {
@@ -242,7 +293,7 @@ impl Bootstrap {
         let fetch = self.fetches.get(&no)?;
         let host = *fetch.server.addresses.first()?;
         let wants_diff = matches!(&fetch.what, What::Consensus(arrival) if arrival.diff_from.is_some());
-        let ask = match fetch.what.ask(&self.trusted) {
+        let ask = match fetch.what.ask(self.servers.trusted()) {
             Ask::Consensus { authorities, .. } => {
                 let held = self.dir.as_ref().map(|dir| Held::new(dir.consensus(), now));
                 let held = held.map(|held| if wants_diff { held } else { held.without_diff() });
@@ -253,10 +304,17 @@ impl Bootstrap {
         Some(ask.request(host, &OFFERED))
     }
 
+    /// Something came of a request, though no byte of its answer yet.
+    pub fn on_alive(&mut self, no: FetchNo, now: Tick) {
+        if let Some(fetch) = self.fetches.get_mut(&no) {
+            fetch.heard = now;
+        }
+    }
+
     /// Bytes of an answer. False if no more of it are wanted.
     pub fn handle_bytes(&mut self, no: FetchNo, bytes: &[u8], now: Now) -> bool {
         let Some(fetch) = self.fetches.get_mut(&no) else { return false };
-        fetch.by = now.tick + self.max_stall;
+        fetch.on_bytes(bytes.len(), self.asking.max_stall, now.tick);
         let had_head = fetch.answer.head().is_some();
         let Ok(body) = fetch.answer.push(bytes) else { return false };
         if had_head && body.len() < bytes.len() {
@@ -269,34 +327,70 @@ impl Bootstrap {
             fetch.unread = fetch.unread.saturating_add(body.len());
             return fetch.unread <= MAX_UNREAD;
         }
-        if matches!(fetch.what, What::Consensus(_)) {
-            self.progress.reach(Progress::LoadingStatus);
+        if fetch.body.is_none() {
+            fetch.body = Decompressor::for_answer(&fetch.what.ask(self.servers.trusted()), head).ok();
+            if matches!(fetch.what, What::Consensus(_)) {
+                self.progress.reach(Progress::LoadingStatus);
+                if !self.is_first_to_arrive(no, now.tick) {
+                    return true;
+                }
+            }
         }
-        let Fetch { body: decompressor, what, .. } = fetch;
-        if decompressor.is_none() {
-            *decompressor = Decompressor::for_answer(&what.ask(&self.trusted), head).ok();
-        }
+        let Some(Fetch { body: decompressor, what, .. }) = self.fetches.get_mut(&no) else { return false };
         let mut keeping = Keeping { dir: &mut self.dir, keep: &mut self.keep };
         decompressor.as_mut().is_some_and(|it| it.push(body, &mut |piece| what.take(piece, &mut keeping)).is_ok())
+    }
+
+    /// A consensus begins to arrive: whoever else was asked for it is not waited for, unless
+    /// another arrives already.
+    fn is_first_to_arrive(&mut self, newcomer: FetchNo, now: Tick) -> bool {
+        let is_other = |no: &FetchNo, fetch: &Fetch| *no != newcomer && fetch.what.kind() == Kind::Consensus;
+        let others = || self.fetches.iter().filter(|(no, fetch)| is_other(no, fetch));
+        let is_late = others().any(|(_, fetch)| fetch.body.is_some() && !fetch.stalls(now));
+        let over: Vec<FetchNo> = if is_late { vec![newcomer] } else { others().map(|(no, _)| *no).collect() };
+        for no in over {
+            if let Some(Fetch { body: Some(_), .. }) = self.fetches.remove(&no)
+                && no != newcomer
+            {
+                self.keep.drop_consensus();
+            }
+            self.superfluous.push_back(no);
+        }
+        !is_late
+    }
+
+    /// A request that need not be answered any more, and is forgotten here.
+    pub fn poll_superfluous(&mut self) -> Option<FetchNo> {
+        self.superfluous.pop_front()
     }
 
     /// An answer is over: whether it was any good.
     pub fn handle_end(&mut self, no: FetchNo, now: Now, entropy: &mut dyn Entropy) -> Result<(), directory::Error> {
         let Some(fetch) = self.fetches.remove(&no) else { return Ok(()) };
         let server = fetch.server.ids.rsa.unwrap_or(RsaId([0; 20]));
-        let (is_consensus, is_certificates) =
-            (matches!(fetch.what, What::Consensus(_)), matches!(fetch.what, What::Certificates { .. }));
+        let kind = fetch.what.kind();
+        let (has_body, missing) = (fetch.body.is_some(), self.dir.as_ref().map(NetDir::missing_count));
         let result = self.conclude(fetch, server, now, entropy);
-        if is_consensus && result.is_err() {
+        if kind == Kind::Consensus && result.is_err() && has_body {
             self.keep.drop_consensus();
-        } else if is_certificates && result.is_err() {
+        } else if kind == Kind::Certificates && result.is_err() {
             self.on_certificates_in_vain(now, entropy);
         }
-        self.measure();
+        // An answer with some of many helps too.
+        let has_brought = kind == Kind::Microdescs && missing != self.dir.as_ref().map(NetDir::missing_count);
         match result {
-            Ok(()) => self.directories.on_success(&server),
-            Err(_) => self.directories.on_failure(server, now.tick, entropy),
+            Ok(()) => self.servers.directories.on_success(&server),
+            Err(directory::Error::AnswerIncomplete) if kind == Kind::Microdescs => {
+                self.servers.directories.on_outdated(server);
+            }
+            Err(_) => self.servers.directories.on_failure(server, now.tick, entropy),
         }
+        match result.is_ok() || has_brought {
+            true => self.pace(kind).on_success(),
+            false => self.pace(kind).on_failure(now.tick, entropy),
+        }
+        self.drop_what_is_here(now.tick);
+        self.measure();
         result
     }
 
@@ -304,14 +398,16 @@ impl Bootstrap {
     pub fn handle_failure(&mut self, no: FetchNo, now: Now, entropy: &mut dyn Entropy) {
         if let Some(fetch) = self.fetches.remove(&no) {
             let server = fetch.server.ids.rsa.unwrap_or(RsaId([0; 20]));
+            let kind = fetch.what.kind();
             if fetch.body.is_some() {
-                self.directories.on_failure(server, now.tick, entropy);
+                self.servers.directories.on_failure(server, now.tick, entropy);
+                self.pace(kind).on_failure(now.tick, entropy);
+                if kind == Kind::Consensus {
+                    self.keep.drop_consensus();
+                }
             } else {
-                self.directories.on_unreachable(server, now.tick, entropy);
+                self.servers.directories.on_unreachable(server, now.tick, entropy);
                 self.on_trouble(now.tick, entropy);
-            }
-            if matches!(fetch.what, What::Consensus(_)) {
-                self.keep.drop_consensus();
             }
         }
         // What came before it broke off was good.
@@ -320,28 +416,48 @@ impl Bootstrap {
 
     /// Nobody wants the answer any more.
     pub fn handle_cancelled(&mut self, no: FetchNo) {
-        if let Some(Fetch { what: What::Consensus(_), .. }) = self.fetches.remove(&no) {
+        if let Some(Fetch { what: What::Consensus(_), body: Some(_), .. }) = self.fetches.remove(&no) {
             self.keep.drop_consensus();
         }
         self.is_stirred = true;
     }
 
+    /// A guard is to be asked, which may not be before then: the same will be ordered again.
+    pub fn postpone(&mut self, no: FetchNo, until: Tick) {
+        self.handle_cancelled(no);
+        self.hold = Some(until);
+    }
+
+    /// Requests that stall, and for nothing that others have not brought by now, are over.
+    fn drop_what_is_here(&mut self, now: Tick) {
+        let Some(dir) = &self.dir else { return };
+        let is_missing = |digest: &[u8; 32]| dir.lacks(digest);
+        let is_over = |fetch: &Fetch| match &fetch.what {
+            What::Microdescs { left, .. } => !left.iter().any(is_missing),
+            What::Certificates { .. } => self.waiting.is_none(),
+            What::Consensus(_) => false,
+        };
+        let is_over = |fetch: &Fetch| fetch.stalls(now) && is_over(fetch);
+        let over: Vec<FetchNo> = self.fetches.iter().filter(|(_, fetch)| is_over(fetch)).map(|(no, _)| *no).collect();
+        for no in over {
+            self.fetches.remove(&no);
+            self.superfluous.push_back(no);
+        }
+    }
+
     /// Somebody could not be asked: after some of those in a row there are pauses, whoever is next.
     fn on_trouble(&mut self, now: Tick, entropy: &mut dyn Entropy) {
-        self.troubles = self.troubles.saturating_add(1);
-        if self.troubles > FREE_TROUBLES {
-            self.rest = Some(now + self.calm.next_delay(entropy).min(MAX_UNREACHABLE));
-        }
-        if self.troubles == MANY_TROUBLES {
-            self.note(Notice::Unreachable(self.troubles));
+        self.reaching.on_failure(now, entropy);
+        if self.reaching.failures() == MANY_TROUBLES {
+            self.note(Notice::Unreachable(MANY_TROUBLES));
         }
     }
 
     /// Somebody answers.
     pub fn on_network_back(&mut self) {
-        if self.troubles > 0 {
-            (self.troubles, self.rest, self.is_stirred) = (0, None, true);
-            self.calm.reset();
+        if self.reaching.failures() > 0 {
+            self.reaching.on_success();
+            self.is_stirred = true;
             self.noted.retain(|noted| !matches!(noted, Notice::Unreachable(_)));
         }
     }
@@ -379,11 +495,10 @@ impl Bootstrap {
     }
 
     /// Whether these are of somebody who is trusted to know the time: an authority, or, as long
-    /// as there is nothing better, a fallback. Differs: C tor believes authorities only, and
-    /// says nothing if it never asks one.
-    pub fn knows_time(&self, ids: &RelayIds) -> bool {
-        let is_fallback = || self.fallbacks.iter().any(|fallback| fallback.ids.rsa == ids.rsa);
-        self.authorities.iter().any(|authority| Some(authority.rsa) == ids.rsa) || self.dir.is_none() && is_fallback()
+    /// as there is no consensus that fits our clock, a fallback. Differs: C tor believes
+    /// authorities only, and says nothing if it never asks one.
+    pub fn knows_time(&self, ids: &RelayIds, now: Wall) -> bool {
+        self.servers.is_authority(ids) || !self.is_live(now) && self.servers.is_fallback(ids)
     }
 
     /// Whether a client like this one may still use the network. What is only recommended is
@@ -450,83 +565,164 @@ impl Bootstrap {
         }
     }
 
-    /// Directories that are not to be asked now, because they failed.
-    pub fn resting(&self, now: Tick) -> BTreeSet<RsaId> {
-        self.directories.resting(now)
+    /// Whether one is left alone now, because it failed.
+    pub fn is_left_alone(&self, id: &RsaId, now: Tick) -> bool {
+        !self.servers.directories.may_ask(id, false, now)
     }
 
-    /// Requests whose directories have said nothing for too long.
+    /// Requests whose directories have said nothing for too long, or too little.
     pub fn stalled(&self, now: Tick) -> Vec<FetchNo> {
-        self.fetches.iter().filter(|(_, fetch)| fetch.by <= now).map(|(no, _)| *no).collect()
+        self.fetches.iter().filter(|(_, fetch)| fetch.deadline() <= now).map(|(no, _)| *no).collect()
     }
 
     /// When to look again; one that sleeps asks for nothing new.
     pub fn next_deadline(&self, is_awake: bool, now: Now) -> Option<Tick> {
-        let stalls = self.fetches.values().map(|fetch| fetch.by).min();
+        let stalls = self.fetches.values().map(Fetch::deadline).min();
         if !is_awake {
             return stalls;
         }
-        let retries = self.directories.next_deadline(now.tick);
-        let next = self.next_consensus.since(now.wall);
-        let next = (self.dir.is_some() && !next.is_zero()).then(|| now.tick + next);
-        let pause = self.pause.map(|(until, _)| until).filter(|until| *until > now.tick);
-        if let Some(rest) = self.rest.filter(|until| *until > now.tick) {
+        let later = |at: Option<Tick>| at.filter(|at| *at > now.tick);
+        if let Some(rest) = self.reaching.next_deadline(now.tick).max(later(self.hold)) {
             return earlier(stalls, Some(rest));
         }
-        earlier(earlier(earlier(stalls, retries), earlier(next, pause)), self.keep.next_deadline())
+        let next = self.next_consensus.since(now.wall);
+        let next = (self.dir.is_some() && !next.is_zero()).then(|| now.tick + next);
+        let few = self.dir.as_ref().filter(|dir| dir.missing_count() > 0).and(self.last_microdescs);
+        let paces = [&self.consensus_pace, &self.certificate_pace, &self.microdesc_pace];
+        let all = [
+            stalls,
+            self.servers.directories.next_deadline(now.tick),
+            next,
+            later(self.pause.map(|(until, _)| until)),
+            later(few.map(|last| last + self.asking.max_wait_for_few)),
+            later(self.next_first(now)),
+            self.next_stall(now),
+            self.keep.next_deadline(),
+        ];
+        all.into_iter().chain(paces.map(|pace| pace.next_deadline(now.tick))).fold(None, earlier)
+    }
+
+    /// When somebody else is to be asked for the same, because whoever was stalls.
+    fn next_stall(&self, now: Now) -> Option<Tick> {
+        let at = self.fetches.values().map(|fetch| fetch.heard + STALL).filter(|at| *at > now.tick).min();
+        at.filter(|_| !self.is_enough(now.wall))
     }
 
     // --- what to ask ---------------------------------------------------------------------
 
-    fn count(&self, is_such: impl Fn(&What) -> bool) -> usize {
-        self.fetches.values().filter(|fetch| is_such(&fetch.what)).count()
+    fn pace(&mut self, kind: Kind) -> &mut Pace {
+        match kind {
+            Kind::Consensus => &mut self.consensus_pace,
+            Kind::Certificates => &mut self.certificate_pace,
+            Kind::Microdescs => &mut self.microdesc_pace,
+        }
+    }
+
+    fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Fetch> {
+        self.fetches.values().filter(move |fetch| fetch.what.kind() == kind)
+    }
+
+    /// How many more requests of a kind there may be, of usually `most`. Those that stall do not
+    /// count, as long as something is urgent and there are not too many of them.
+    fn room_for(&self, kind: Kind, most: usize, now: Now) -> usize {
+        let all = self.of_kind(kind).count();
+        if self.is_enough(now.wall) {
+            return most.saturating_sub(all);
+        }
+        let stalled = self.of_kind(kind).filter(|fetch| fetch.stalls(now.tick)).count();
+        let extra = self.asking.max_tries.max(1) - 1;
+        most.saturating_sub(all - stalled).min((most + extra).saturating_sub(all))
     }
 
     fn order_consensus(&mut self, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
-        let under_way = self.count(|what| matches!(what, What::Consensus(_)));
-        let is_paused = self.pause.is_some_and(|(until, wall)| {
+        if self.room_for(Kind::Consensus, 1, now) == 0
+            || self.consensus_pace.rests(now.tick)
+            || self.keep.is_patching()
+            || self.is_paused(now)
+        {
+            return Vec::new();
+        }
+        let Some(among) = self.among(now, entropy) else { return Vec::new() };
+        let digest = self.dir.as_ref().map(|dir| dir.consensus().digests().signed_sha3);
+        let arrival = Arrival::new(digest.filter(|digest| self.keep.can_patch(digest)));
+        self.order(What::Consensus(arrival), among, now, entropy).into_iter().collect()
+    }
+
+    /// Whether there is no use in asking for a consensus, unless the clock was set.
+    fn is_paused(&self, now: Now) -> bool {
+        self.pause.is_some_and(|(until, wall)| {
             let left = until.since(now.tick);
             let expected = now.wall + left;
             let was_set = expected.since(wall).max(wall.since(expected)) > EARLY_TOLERATED;
             !left.is_zero() && !was_set
-        });
-        if under_way >= MAX_CONSENSUS_FETCHES || self.keep.is_patching() || is_paused {
-            return Vec::new();
+        })
+    }
+
+    /// Who is asked for a consensus now; nobody, if it is too early for any. C tor:
+    /// `update_consensus_bootstrap_attempt_downloads`, where authorities are asked beside
+    /// fallbacks.
+    fn among(&mut self, now: Now, entropy: &mut dyn Entropy) -> Option<Among> {
+        if self.is_live(now.wall) {
+            return Some(Among::All);
         }
-        let digest = self.dir.as_ref().map(|dir| dir.consensus().digests().signed_sha3);
-        let arrival = Arrival::new(digest.filter(|digest| self.keep.can_patch(digest)));
-        let goal = self.server(false, now.tick, entropy);
-        goal.map(|goal| self.order(What::Consensus(arrival), goal, now)).into_iter().collect()
+        let since = *self.wanted_since.get_or_insert(now.tick);
+        let waited = now.tick.since(since);
+        if !self.servers.has_fallbacks() {
+            return (waited >= self.asking.authority_only_delay).then_some(Among::All);
+        }
+        let is_turn = self.next_authority.is_none_or(|at| at <= now.tick);
+        if waited >= self.asking.authority_delay && is_turn {
+            self.next_authority = Some(now.tick + self.authority_backoff.next_delay(entropy));
+            return Some(Among::Authorities);
+        }
+        (waited >= self.asking.fallback_delay).then_some(Among::All)
+    }
+
+    /// When somebody may be asked for the first consensus who may not be asked yet.
+    fn next_first(&self, now: Now) -> Option<Tick> {
+        let since = self.wanted_since.filter(|_| !self.is_live(now.wall))?;
+        let Asking { authority_delay, authority_only_delay, fallback_delay, .. } = self.asking;
+        let delays = match self.servers.has_fallbacks() {
+            true => [authority_delay, fallback_delay],
+            false => [authority_only_delay; 2],
+        };
+        let begins = delays.into_iter().map(|delay| since + delay).chain(self.next_authority);
+        begins.filter(|at| *at > now.tick).min()
     }
 
     fn order_certificates(&mut self, asked: Vec<KeyIds>, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
-        if self.count(|what| matches!(what, What::Certificates { .. })) > 0 {
+        if self.room_for(Kind::Certificates, 1, now) == 0 || self.certificate_pace.rests(now.tick) {
             return Vec::new();
         }
         self.progress.reach(Progress::LoadingKeys);
         // C tor: whoever gave the consensus is asked first; it can be reached, and may be already.
-        let source = self.waiting.as_ref().filter(|waiting| waiting.in_vain == 0);
+        let is_first = self.of_kind(Kind::Certificates).next().is_none();
+        let source = self.waiting.as_ref().filter(|waiting| waiting.in_vain == 0 && is_first);
         let source = source.and_then(|waiting| match waiting.origin {
-            Origin::Directory(server) => {
-                self.servers(false, now.tick).into_iter().find(|goal| goal.ids.rsa == Some(server))
-            }
+            Origin::Directory(server) => self.servers.find(server, &self.asking, now.tick),
             Origin::File => None,
         });
-        let goal = source.or_else(|| self.server(false, now.tick, entropy));
         let what = What::Certificates { asked, text: Vec::new() };
-        goal.map(|goal| self.order(what, goal, now)).into_iter().collect()
+        match source {
+            Some(goal) => vec![self.order_of(what, goal, now)],
+            None => self.order(what, Among::All, now, entropy).into_iter().collect(),
+        }
     }
 
     fn order_microdescs(&mut self, now: Now, entropy: &mut dyn Entropy) -> Vec<Order> {
+        let free = self.room_for(Kind::Microdescs, MAX_MICRODESC_FETCHES, now);
+        if free == 0 || self.microdesc_pace.rests(now.tick) {
+            return Vec::new();
+        }
+        let is_urgent = !self.is_enough(now.wall);
         let mut under_way: BTreeSet<[u8; 32]> = BTreeSet::new();
-        for fetch in self.fetches.values() {
+        for fetch in self.fetches.values().filter(|fetch| !(is_urgent && fetch.stalls(now.tick))) {
             if let What::Microdescs { left, .. } = &fetch.what {
                 under_way.extend(left);
             }
         }
         let mut missing = self.dir.as_ref().map(NetDir::missing).unwrap_or_default();
         missing.retain(|digest| !under_way.contains(digest));
-        let free = MAX_MICRODESC_FETCHES.saturating_sub(self.count(|what| matches!(what, What::Microdescs { .. })));
         let parts: Vec<Vec<[u8; 32]>> = requests(&missing).take(free).map(<[_]>::to_vec).collect();
         if !parts.is_empty() {
             self.progress.reach(Progress::RequestingDescriptors);
@@ -535,41 +731,34 @@ impl Bootstrap {
         let order = |asked: Vec<[u8; 32]>| {
             let left = asked.iter().copied().collect();
             let what = What::Microdescs { asked, left, parser: microdesc::Parser::default() };
-            let goal = self.server(true, now.tick, entropy)?;
-            Some(self.order(what, goal, now))
+            self.order(what, Among::All, now, entropy)
         };
         parts.into_iter().filter_map(order).collect()
     }
 
-    fn order(&mut self, what: What, goal: Goal, now: Now) -> Order {
+    /// Asks somebody, each as likely as he should be.
+    fn order(&mut self, what: What, among: Among, now: Now, entropy: &mut dyn Entropy) -> Option<Order> {
+        let for_microdescs = what.kind() == Kind::Microdescs;
+        let avoided = self.asked_in_vain(what.kind(), now.tick);
+        let goal = self.servers.draw(among, for_microdescs, &avoided, &self.asking, now.tick, entropy)?;
+        Some(self.order_of(what, goal, now))
+    }
+
+    fn order_of(&mut self, what: What, goal: Goal, now: Now) -> Order {
         let fetch = FetchNo(self.next_fetch);
         self.next_fetch = self.next_fetch.wrapping_add(1);
-        let (by, answer) = (now.tick + self.max_stall, http::Reader::default());
-        self.fetches.insert(fetch, Fetch { server: goal.clone(), what, answer, body: None, unread: 0, by });
-        Order { fetch, goal }
+        let for_microdescs = what.kind() == Kind::Microdescs;
+        let mut avoided = self.servers.directories.resting(for_microdescs, now.tick);
+        avoided.append(&mut self.asked_in_vain(what.kind(), now.tick));
+        let (server, answer, by) = (goal.clone(), http::Reader::default(), now.tick + self.asking.max_stall);
+        let begun = Fetch { server, what, answer, body: None, unread: 0, heard: now.tick, by, piece: None };
+        self.fetches.insert(fetch, begun);
+        Order { fetch, goal, avoided }
     }
 
-    /// Whom to ask, each equally likely.
-    fn server(&self, for_microdescs: bool, now: Tick, entropy: &mut dyn Entropy) -> Option<Goal> {
-        let mut goals = self.servers(for_microdescs, now);
-        let drawn = random::below(entropy, u32::try_from(goals.len()).ok()?);
-        let place = usize::try_from(drawn).ok()?;
-        (place < goals.len()).then(|| goals.swap_remove(place))
-    }
-
-    /// Who may be asked: fallbacks, or where none of them may be asked now, authorities.
-    fn servers(&self, for_microdescs: bool, now: Tick) -> Vec<Goal> {
-        let may_ask = |goal: &Goal| goal.ids.rsa.is_some_and(|id| self.directories.may_ask(&id, for_microdescs, now));
-        let fallbacks = self.fallbacks.iter().map(|fallback| {
-            let addresses = [Some(fallback.address), fallback.ipv6.map(Into::into)].into_iter().flatten();
-            Goal::direct(fallback.ids, addresses.collect())
-        });
-        let mut goals: Vec<Goal> = fallbacks.filter(may_ask).collect();
-        if goals.is_empty() {
-            let authorities = self.authorities.iter().filter(|authority| !authority.is_bridge);
-            goals.extend(authorities.filter_map(goal).filter(may_ask));
-        }
-        goals
+    /// Who was asked for the same, and stalls.
+    fn asked_in_vain(&self, kind: Kind, now: Tick) -> BTreeSet<RsaId> {
+        self.of_kind(kind).filter(|fetch| fetch.stalls(now)).filter_map(|fetch| fetch.server.ids.rsa).collect()
     }
 
     // --- what came of it -----------------------------------------------------------------
@@ -584,7 +773,7 @@ impl Bootstrap {
         match fetch.answer.finish()?.answer() {
             Answer::Given => {}
             Answer::NotModified => {
-                self.plan_next(now, entropy);
+                self.on_nothing_newer(now, entropy);
                 return Ok(());
             }
             _ => return Err(directory::Error::AnswerRefused),
@@ -619,7 +808,7 @@ impl Bootstrap {
         now: Now,
         entropy: &mut dyn Entropy,
     ) -> Result<(), directory::Error> {
-        match unchecked.check(&self.certificates, &self.trusted, now.wall) {
+        match unchecked.check(&self.certificates, self.servers.trusted(), now.wall) {
             Verdict::Refused(error) => Err(error),
             Verdict::CertificatesMissing { consensus, missing } => {
                 self.waiting = Some(Waiting { consensus, missing, origin, in_vain: 0 });
@@ -630,19 +819,26 @@ impl Bootstrap {
                 // One out of a file may be too old to use, and still be what a diff begins with.
                 if origin != Origin::File && !consensus.lifetime().is_reasonably_live(now.wall) {
                     // The next directory would give us the same.
-                    let delay = self.patience.next_delay(entropy).min(MAX_STALE_WAIT);
-                    self.pause = Some((now.tick + delay, now.wall + delay));
+                    self.on_nothing_newer(now, entropy);
                     return Err(directory::Error::ConsensusOutdated);
                 }
                 self.check_protocols(&consensus)?;
                 let digest = consensus.digests().signed_sha3;
                 let is_live = now.wall <= consensus.lifetime().valid_until;
                 match &mut self.dir {
-                    Some(dir) => dir.replace(consensus)?,
+                    Some(dir) => {
+                        if let Err(error) = dir.replace(consensus) {
+                            self.on_nothing_newer(now, entropy);
+                            return Err(error);
+                        }
+                    }
                     None => self.dir = Some(NetDir::new(consensus)),
                 }
                 self.keep.on_consensus(digest, origin);
-                self.directories.on_consensus();
+                self.servers.directories.on_consensus();
+                self.microdesc_pace.on_success();
+                (self.wanted_since, self.next_authority) = (None, None);
+                self.authority_backoff.reset();
                 // An old one out of a file says nothing of what others have.
                 if origin == Origin::File && !is_live {
                     self.next_consensus = now.wall;
@@ -662,14 +858,17 @@ impl Bootstrap {
 
     fn plan_next(&mut self, now: Now, entropy: &mut dyn Entropy) {
         let Some(dir) = &self.dir else { return };
-        let lifetime = dir.consensus().lifetime();
-        self.next_consensus = Fetcher::Client.next_fetch(&lifetime, now.wall, entropy);
-        if lifetime.valid_until < now.wall {
-            // Nobody has a newer one, or our clock is wrong.
-            self.next_consensus = now.wall + self.patience.next_delay(entropy).min(MAX_STALE_WAIT);
-        } else {
-            self.patience.reset();
-        }
+        self.next_consensus = Fetcher::Client.next_fetch(&dir.consensus().lifetime(), now.wall, entropy);
+        self.pause = None;
+        self.patience.reset();
+    }
+
+    /// A directory has no newer consensus than ours, or none that our clock can use. The next
+    /// would say the same: the authorities have missed a round, or our clock is wrong.
+    fn on_nothing_newer(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        let delay = self.patience.next_delay(entropy).min(MAX_STALE_WAIT);
+        self.pause = Some((now.tick + delay, now.wall + delay));
+        self.next_consensus = self.next_consensus.max(now.wall + delay);
     }
 
     fn take_certificates(
@@ -681,7 +880,7 @@ impl Bootstrap {
     ) -> Result<(), directory::Error> {
         let mut is_changed = false;
         for certificate in certs::check_all(text).flatten().filter(|it| asked.contains(&it.ids())) {
-            is_changed |= self.certificates.insert(certificate, &self.trusted);
+            is_changed |= self.certificates.insert(certificate, self.servers.trusted());
         }
         if is_changed {
             self.keep.save_certificates(&self.certificates);
@@ -717,15 +916,8 @@ impl Bootstrap {
             Origin::File => self.keep.on_bad_file(store::CONSENSUS, directory::Error::TooFewSignatures),
             Origin::Directory(server) => {
                 self.keep.drop_consensus();
-                self.directories.on_failure(server, now.tick, entropy);
+                self.servers.directories.on_failure(server, now.tick, entropy);
             }
         }
     }
-}
-
-/// Where an authority speaks Tor.
-fn goal(authority: &Authority) -> Option<Goal> {
-    let ipv4 = core::net::SocketAddr::new((*authority.ipv4.ip()).into(), authority.or_port?);
-    let addresses = [Some(ipv4), authority.ipv6.map(Into::into)].into_iter().flatten().collect();
-    Some(Goal::direct(RelayIds { rsa: Some(authority.rsa), ed25519: None }, addresses))
 }

@@ -54,7 +54,8 @@ impl<'a> World<'a> {
             reach: self.setup.reach(),
             wishes: &NoWishes,
         };
-        View { dir: self.dir, rules, dropped, wish: self.setup.guards(), program: PROGRAM, now: self.now }
+        let (wish, paths_needed) = (self.setup.guards(), self.setup.config.circuits.paths_needed);
+        View { dir: self.dir, rules, dropped, wish, paths_needed, program: PROGRAM, now: self.now }
     }
 }
 

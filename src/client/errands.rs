@@ -6,10 +6,12 @@
 //! "Opening a directory stream". C tor: feature/dirclient/dirclient.c.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::bootstrap::{FetchNo, Order};
 use super::budget::Awaited;
+use super::circuits::Refusal;
 use super::events::{CircuitReason, CircuitStatus, StreamReason, StreamStatus};
 use super::junction::{LinkNo, TunnelNo};
 use super::links::Goal;
@@ -70,6 +72,7 @@ impl Client {
     pub(super) fn on_errand(&mut self, no: TunnelNo, output: Output, now: Now, entropy: &mut dyn Entropy) {
         match output {
             Output::HopBuilt { .. } => {
+                self.on_progress(no, now);
                 if let Some(errand) = self.directories.get_mut(&no) {
                     errand.is_built = true;
                     let (link, begun) = (errand.link, self.junction.tunnel(no).and_then(|tunnel| tunnel.begun()));
@@ -81,7 +84,10 @@ impl Client {
                 self.say_circuit(no, CircuitStatus::Built);
                 self.ask(no, now, entropy);
             }
-            Output::Connected { .. } => self.say_errand(no, StreamStatus::Succeeded),
+            Output::Connected { .. } => {
+                self.on_progress(no, now);
+                self.say_errand(no, StreamStatus::Succeeded);
+            }
             Output::Writable { .. } => self.write_on(no),
             Output::Ended { .. } => self.conclude(no, now, entropy),
             Output::Closed { error, .. } => self.drop_errand(no, error.into(), now, entropy),
@@ -146,6 +152,25 @@ impl Client {
         }
     }
 
+    /// Nobody wants what a directory was asked for any more.
+    pub(super) fn cancel_fetch(&mut self, fetch: FetchNo, now: Now) {
+        let tunnel = self.directories.iter().find(|(_, errand)| errand.fetch == fetch).map(|(no, _)| *no);
+        tunnel.into_iter().for_each(|no| self.cancel_errand(no, now));
+    }
+
+    /// Whoever goes by a link comes on.
+    pub(super) fn on_alive(&mut self, link: LinkNo, now: Now) {
+        for errand in self.directories.values().filter(|errand| errand.link == link) {
+            self.bootstrap.on_alive(errand.fetch, now.tick);
+        }
+    }
+
+    fn on_progress(&mut self, no: TunnelNo, now: Now) {
+        if let Some(errand) = self.directories.get(&no) {
+            self.bootstrap.on_alive(errand.fetch, now.tick);
+        }
+    }
+
     fn drop_errand(&mut self, no: TunnelNo, why: CircuitReason, now: Now, entropy: &mut dyn Entropy) {
         let Some(errand) = self.directories.get(&no) else { return };
         if errand.stream.is_some() {
@@ -155,24 +180,30 @@ impl Client {
         self.say_circuit(no, if was_built { CircuitStatus::Closed(why) } else { CircuitStatus::Failed(why) });
         if let Some(errand) = self.directories.remove(&no) {
             self.junction.drop_tunnel(no, now);
-            errand.guard.inspect(|choice| self.pool.guards.on_failure(&choice.id, now.tick));
+            match (errand.guard, why) {
+                // C tor: a DESTROY from the guard says that it lives.
+                (Some(choice), CircuitReason::Destroyed(_)) => self.pool.guards.on_cancelled(&choice.id),
+                (Some(choice), _) => self.pool.guards.on_failure(&choice.id, now.tick),
+                (None, _) => {}
+            }
             self.bootstrap.handle_failure(errand.fetch, now, entropy);
             self.stir();
         }
     }
 
     pub(super) fn run_errand(&mut self, order: Order, now: Now, entropy: &mut dyn Entropy) {
-        let Order { fetch, goal } = order;
-        let path = self.directory_guard(now, entropy);
-        let (goal, guard, handshake) = match path {
-            Some(path) => {
+        let Order { fetch, goal, avoided } = order;
+        let (goal, guard, handshake) = match self.directory_guard(avoided, now, entropy) {
+            // Only where there is no guard to ask is anybody else told that we are here.
+            Some(Err(Refusal::NotBefore(until))) => return self.bootstrap.postpone(fetch, until),
+            Some(Ok(path)) => {
                 let first = path.hops.first().copied();
                 let ids = first.map_or(goal.ids, |hop| hop.ids);
                 let goal = Goal::direct(ids, vec![path.address]);
                 self.bootstrap.redirect(fetch, goal.clone());
                 (goal, path.guard, first.map_or(Handshake::Fast, |hop| one_hop(&hop)))
             }
-            None => {
+            Some(Err(_)) | None => {
                 if let Some(directory) = goal.ids.rsa {
                     self.pool.on_errand(&directory, self.bootstrap.dir(), now.tick);
                 }
@@ -197,14 +228,19 @@ impl Client {
     }
 
     /// A guard to ask, once there are any. C tor: `guards_choose_dirguard`.
-    pub(super) fn directory_guard(&mut self, now: Now, entropy: &mut dyn Entropy) -> Option<Path> {
+    fn directory_guard(
+        &mut self,
+        avoided: BTreeSet<RsaId>,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) -> Option<Result<Path, Refusal>> {
         self.meet_directory(now, entropy);
         if !self.setup.config.guards.are_used || !self.bootstrap.is_live(now.wall) {
             return None;
         }
         let world = world(&self.bootstrap, &self.setup, now)?;
-        let need = Need::Directory { outdated: Arc::new(self.bootstrap.resting(now.tick)) };
-        self.pool.plan(&need, Awaited::Now, &world, entropy).ok()
+        let need = Need::Directory { outdated: Arc::new(avoided) };
+        Some(self.pool.plan(&need, Awaited::Now, &world, entropy))
     }
 }
 

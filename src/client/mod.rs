@@ -185,7 +185,7 @@ impl TunnelReader for Answers<'_> {
 
 /// One that trusts and asks whom the user wants.
 fn bootstrap_of(setup: &Setup) -> Bootstrap {
-    Bootstrap::new(bootstrap::Wish { keeps_files: setup.keeps_files, ..setup.directory.clone() })
+    Bootstrap::new(&bootstrap::Wish { keeps_files: setup.keeps_files, ..setup.directory.clone() }, setup.asking())
 }
 
 /// All that a choice depends on, once there is a directory.
@@ -272,7 +272,7 @@ impl Client {
             self.can_build = false;
         }
         self.known = None;
-        self.bootstrap.stir();
+        self.bootstrap.set_asking(self.setup.asking());
         self.stir();
         self.work(now, entropy);
     }
@@ -297,6 +297,7 @@ impl Client {
             return self.outputs.push_back(Output::HangUp(link));
         };
         self.links.on_dialled(link);
+        self.on_alive(link, now);
         self.reach([Progress::Handshake, Progress::CircuitHandshake]);
         self.junction.add_link(link, wanted, leaf, address.ip(), self.timing(), now);
     }
@@ -487,6 +488,9 @@ impl Client {
                     Report::Tunnel(no, output) => self.on_tunnel(no, output, now, entropy),
                 }
             }
+            while let Some(fetch) = self.bootstrap.poll_superfluous() {
+                self.cancel_fetch(fetch, now);
+            }
             self.pursue(now, entropy);
             if !self.junction.has_report() {
                 break;
@@ -500,7 +504,7 @@ impl Client {
     fn on_link_up(&mut self, link: LinkNo, established: &Established, now: Now, entropy: &mut dyn Entropy) {
         if let (Some(skew), Some((ids, _))) = (established.skew, self.links.goal(link))
             && skew.magnitude() > TOLERATED
-            && self.bootstrap.knows_time(&ids)
+            && self.bootstrap.knows_time(&ids, now.wall)
         {
             self.bootstrap.note(Notice::Clock(skew, Source::Directory));
         }
@@ -508,6 +512,7 @@ impl Client {
         let proved = proved.map(|it| RelayIds { rsa: Some(it.rsa()), ed25519: Some(it.ed25519()) });
         self.links.on_up(link, proved.unwrap_or_default());
         self.bootstrap.on_network_back();
+        self.on_alive(link, now);
         self.say_link(link, LinkStatus::Connected);
         self.reach([Progress::OneHop, Progress::CircuitCreate]);
         let (mode, timing) = (self.setup.padding(), self.timing());

@@ -4,7 +4,7 @@
 //! Reads no file. Called by whoever starts a client, or gives it a new configuration. Spec:
 //! none. C tor: `validate_dir_servers` in app/config/config.c.
 
-use super::bootstrap;
+use super::bootstrap::{self, Asking};
 use crate::base::time::Wall;
 use crate::config::values::{Choice, Wanted};
 use crate::config::{Complaint, Config, Given, Objection};
@@ -42,15 +42,8 @@ impl Setup {
         // C tor: the alternate line names authorities too; bridges' are not ours yet.
         authorities.extend(alternate);
         let uses_default_fallbacks = lines.uses_default_fallbacks;
-        let max_stall = lines.max_stall;
-        let directory = bootstrap::Wish {
-            authorities,
-            fallbacks,
-            uses_default_fallbacks,
-            max_stall,
-            keeps_files: false,
-            released: RELEASED,
-        };
+        let directory =
+            bootstrap::Wish { authorities, fallbacks, uses_default_fallbacks, keeps_files: false, released: RELEASED };
         Ok(Setup { config, keeps_files: false, directory })
     }
 
@@ -76,6 +69,22 @@ impl Setup {
             for_directory: number(wish.for_directory),
             primary: number(wish.primary),
             lifetime: Some(wish.lifetime).filter(|lifetime| !lifetime.is_zero()),
+        }
+    }
+
+    /// How directories are asked.
+    pub(super) fn asking(&self) -> Asking {
+        let wish = &self.config.directory;
+        Asking {
+            reach: self.reach(),
+            max_stall: wish.max_stall,
+            max_wait_for_few: wish.max_wait_for_few,
+            paths_needed: self.config.circuits.paths_needed,
+            authority_rate: wish.authority_rate,
+            authority_delay: wish.authority_delay,
+            authority_only_delay: wish.authority_only_delay,
+            fallback_delay: wish.fallback_delay,
+            max_tries: usize::try_from(wish.max_tries).unwrap_or(usize::MAX),
         }
     }
 

@@ -27,8 +27,6 @@ const MIN_PER_REQUEST: usize = 32;
 const MIN_REQUESTS: usize = 3;
 /// With this many missing they are asked for at once. Chosen by C tor: `MAX_DL_TO_DELAY`.
 const ENOUGH_TO_ASK: usize = 16;
-/// And with fewer, after so long. Chosen by C tor: `TestingClientMaxIntervalWithoutRequest`.
-const MAX_WAIT: Duration = Duration::from_secs(600);
 /// Directories of which it is remembered that they failed; ours, and more than the fallback
 /// list has.
 const MAX_REMEMBERED: usize = 256;
@@ -106,23 +104,6 @@ impl Backoff {
     }
 }
 
-/// Who is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A relay of the fallback list: we know nobody else.
-    Fallback,
-    /// A guard that serves directories.
-    Guard,
-}
-
-impl Source {
-    /// Guards once there are any, and fallbacks only when all of them fail, so that as few
-    /// relays as can be learn that we are here.
-    pub fn choose(has_guards: bool, have_all_failed: bool) -> Source {
-        if has_guards && !have_all_failed { Source::Guard } else { Source::Fallback }
-    }
-}
-
 /// How directories served us: which of them may be asked now.
 #[derive(Clone, Debug, Default)]
 pub struct Directories {
@@ -176,29 +157,16 @@ impl Directories {
         !(waits || is_outdated)
     }
 
-    /// Those that may not be asked now, for whatever.
-    pub fn resting(&self, now: Tick) -> BTreeSet<RsaId> {
+    /// Those that may not be asked now, for microdescriptors or for anything else.
+    pub fn resting(&self, for_microdescs: bool, now: Tick) -> BTreeSet<RsaId> {
         let failed = self.failed.iter().filter(|(_, (_, until))| now < *until).map(|(id, _)| *id);
-        failed.chain(self.outdated.iter().copied()).collect()
+        let outdated = self.outdated.iter().filter(|_| for_microdescs).copied();
+        failed.chain(outdated).collect()
     }
 
     /// When the first of those that wait may be asked again.
     pub fn next_deadline(&self, now: Tick) -> Option<Tick> {
         self.failed.values().map(|(_, until)| *until).filter(|until| *until > now).min()
-    }
-
-    /// One of those that may be asked, each equally likely.
-    pub fn draw<'a, T>(
-        &self,
-        all: &'a [T],
-        id: impl Fn(&T) -> Option<RsaId>,
-        now: Tick,
-        entropy: &mut dyn Entropy,
-    ) -> Option<&'a T> {
-        let may_ask = |one: &&T| id(one).is_none_or(|id| self.may_ask(&id, false, now));
-        let count = all.iter().filter(may_ask).count();
-        let drawn = random::below(entropy, u32::try_from(count).ok()?);
-        all.iter().filter(may_ask).nth(usize::try_from(drawn).ok()?)
     }
 }
 
@@ -217,8 +185,10 @@ pub struct Holding<'a> {
     pub certificates: &'a [KeyIds],
     /// When to fetch the next consensus.
     pub next_consensus: Wall,
-    /// When microdescriptors were asked for last.
+    /// When microdescriptors were asked for last, and for how long few are not worth another
+    /// request.
     pub last_microdescs: Option<Tick>,
+    pub max_wait_for_few: Duration,
     /// Whether circuits can be built with what is here.
     pub is_enough: bool,
 }
@@ -248,7 +218,7 @@ impl Holding<'_> {
         if wall >= self.next_consensus {
             return Want::Consensus;
         }
-        let has_waited = self.last_microdescs.is_none_or(|last| tick.since(last) >= MAX_WAIT);
+        let has_waited = self.last_microdescs.is_none_or(|last| tick.since(last) >= self.max_wait_for_few);
         match dir.missing_count() {
             0 => Want::Nothing,
             ENOUGH_TO_ASK.. => Want::Microdescs,
@@ -325,8 +295,8 @@ mod tests {
         let tick = |millis| Tick::new(Duration::from_millis(millis));
         let ids = [1, 2, 3].map(|number| RsaId([number; 20]));
         let drawn = |directories: &Directories, now| {
-            let draw = |seed| directories.draw(&ids, |id| Some(*id), now, &mut Seeded(seed)).map(|id| id.0[0]);
-            (0..100).filter_map(draw).collect::<BTreeSet<_>>()
+            let may_ask = |id: &&RsaId| directories.may_ask(id, false, now);
+            ids.iter().filter(may_ask).map(|id| id.0[0]).collect::<BTreeSet<_>>()
         };
         assert_eq!(drawn(&directories, tick(0)), BTreeSet::from([1, 2, 3]));
         directories.on_failure(ids[0], tick(0), &mut entropy);
@@ -344,8 +314,9 @@ mod tests {
         assert!(directories.may_ask(&ids[0], false, tick(2000)) && !directories.may_ask(&ids[0], true, tick(2000)));
         directories.on_consensus();
         assert!(directories.may_ask(&ids[0], true, tick(2000)));
-        assert_eq!(Source::choose(true, false), Source::Guard);
-        assert_eq!([(true, true), (false, false)].map(|(a, b)| Source::choose(a, b)), [Source::Fallback; 2]);
+        directories.on_outdated(ids[0]);
+        let resting = [true, false].map(|for_microdescs| directories.resting(for_microdescs, tick(9000)));
+        assert_eq!(resting, [BTreeSet::from([ids[0]]), BTreeSet::new()]);
     }
 
     #[test]
@@ -386,6 +357,7 @@ mod tests {
             certificates: &[],
             next_consensus,
             last_microdescs: Some(tick(0)),
+            max_wait_for_few: Duration::from_secs(600),
             is_enough: true,
         };
         assert_eq!(holding.want(now, tick(599)), Want::Nothing, "six are missing, which is not much");
@@ -396,6 +368,9 @@ mod tests {
         assert_eq!(Holding { dir: None, ..holding }.want(now, tick(1)), Want::Consensus);
         assert_eq!(Holding { certificates: &[ids], dir: None, ..holding }.want(now, tick(1)), Want::Certificates);
         let stale = now + Duration::from_secs(25 * 3600);
-        assert_eq!(Holding { next_consensus: stale + MAX_WAIT, ..holding }.want(stale, tick(1)), Want::Consensus);
+        assert_eq!(
+            Holding { next_consensus: stale + Duration::from_secs(600), ..holding }.want(stale, tick(1)),
+            Want::Consensus
+        );
     }
 }

@@ -381,6 +381,11 @@ impl NetDir {
         self.missing
     }
 
+    /// Whether that is the microdescriptor of a relay which lacks its own.
+    pub fn lacks(&self, digest: &[u8; 32]) -> bool {
+        self.with_digest(digest).any(|index| !self.is_here(index))
+    }
+
     /// Whether a microdescriptor with that digest is named by the consensus.
     pub fn names(&self, digest: &[u8; 32]) -> bool {
         self.with_digest(digest).next().is_some()
@@ -488,9 +493,10 @@ impl Share {
         self.guard * self.middle * self.exit
     }
 
-    /// Whether that is enough to build circuits by.
-    pub fn is_enough(&self, params: &params::Params) -> bool {
-        self.of_paths() * 100.0 >= f64::from(params.get(Param::MinPathsForCircsPct))
+    /// Whether that is enough to build circuits by: as much as the user says, or else the
+    /// consensus.
+    pub fn is_enough(&self, params: &params::Params, wish: Option<f64>) -> bool {
+        self.of_paths() >= wish.unwrap_or_else(|| f64::from(params.get(Param::MinPathsForCircsPct)) / 100.0)
     }
 }
 

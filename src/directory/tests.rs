@@ -195,14 +195,14 @@ fn the_share_of_paths_is_by_bandwidth() {
     };
     let none = dir_of(0, &relays, &[]).share();
     near(none, 0.0, 0.0, 0.0);
-    assert!(!none.has_exits && !none.is_enough(&params::Params::default()));
+    assert!(!none.has_exits && !none.is_enough(&params::Params::default(), None));
     // Without weights in the consensus all bandwidth counts alike.
     let some = dir_of(0, &relays, &[0, 2, 4]).share();
     near(some, 0.75, 1090.0 / 1220.0, 0.75);
     assert!((some.of_paths() - 0.75 * 0.75 * 1090.0 / 1220.0).abs() < 1e-9);
     let all = dir_of(0, &relays, &[0, 1, 2, 3, 4, 5]).share();
     near(all, 1.0, 1.0, 1.0);
-    assert!(all.has_exits && all.is_enough(&params::Params::default()));
+    assert!(all.has_exits && all.is_enough(&params::Params::default(), None));
     // A network without exits is one for onion services.
     let inner = dir_of(0, &[("Guard", 1, ""), ("Fast", 3, "")], &[0]).share();
     near(inner, 1.0, 0.25, 0.25);

@@ -22,7 +22,6 @@ use crate::base::error::{Blame, Scope};
 use crate::base::random::Entropy;
 use crate::base::time::Now;
 use crate::base::{RelayIds, RsaId};
-use crate::directory::authorities::Fallback;
 use crate::directory::weights::Position;
 use crate::directory::{NetDir, NtorKey, Protocol, Protocols, Relay, RelayIndex};
 
@@ -153,15 +152,6 @@ impl Hop {
             protocols: relay.protocols(),
         }
     }
-
-    /// One of the fallback list.
-    pub fn of_fallback(fallback: &Fallback) -> Hop {
-        let (ipv4, ipv6) = match fallback.address {
-            SocketAddr::V4(ipv4) => (Some(ipv4), fallback.ipv6),
-            SocketAddr::V6(ipv6) => (None, Some(ipv6)),
-        };
-        Hop { index: None, ids: fallback.ids, ipv4, ipv6, ntor: None, protocols: Protocols::default() }
-    }
 }
 
 /// What a circuit is to go over.
@@ -184,15 +174,6 @@ impl fmt::Debug for Path {
     }
 }
 
-impl Path {
-    /// One hop over a fallback, while there is no directory to choose from.
-    pub fn over_fallback(fallback: &Fallback, rules: &Rules<'_>) -> Option<Path> {
-        let hop = Hop::of_fallback(fallback);
-        let address = rules.address(hop.ipv4, hop.ipv6)?;
-        Some(Path { hops: vec![hop], address, guard: None, restriction: None })
-    }
-}
-
 /// All that a choice depends on.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
@@ -204,6 +185,8 @@ pub struct View<'a> {
     pub dropped: &'a Avoided,
     /// How many guards the user wants.
     pub wish: Wish,
+    /// Which share of all paths must be known, if the user says.
+    pub paths_needed: Option<f64>,
     /// The name and version of this program, for the state file.
     pub program: &'a str,
     /// The time.
@@ -252,7 +235,7 @@ impl<'a> View<'a> {
         if !self.is_recent() {
             return Err(Error::DirectoryOld);
         }
-        let is_enough = self.dir.share().is_enough(self.dir.consensus().params());
+        let is_enough = self.dir.share().is_enough(self.dir.consensus().params(), self.paths_needed);
         if is_enough && !guards.lacks_descriptor(self.scene()) { Ok(()) } else { Err(Error::NotEnoughDirectory) }
     }
 

@@ -189,14 +189,18 @@ impl Rules<'_> {
         self.wishes.allows(relay, Place::Guard) && self.address(Some(relay.ipv4()), relay.ipv6()).is_some()
     }
 
+    /// Whether a first hop may be connected to there.
+    pub fn may_connect(&self, to: SocketAddr) -> bool {
+        let is_real = !to.ip().is_unspecified() && to.port() != 0;
+        let is_reached = if to.is_ipv4() { self.reach.ipv4 } else { self.reach.ipv6 };
+        is_real && is_reached && self.wishes.may_connect(to)
+    }
+
     /// Where to connect to a first hop, if anywhere.
     pub fn address(&self, ipv4: Option<SocketAddrV4>, ipv6: Option<SocketAddrV6>) -> Option<SocketAddr> {
-        let may = |address: &SocketAddr| {
-            let is_real = !address.ip().is_unspecified() && address.port() != 0;
-            is_real && self.wishes.may_connect(*address)
-        };
-        let ipv4 = ipv4.filter(|_| self.reach.ipv4).map(SocketAddr::from).filter(may);
-        let ipv6 = ipv6.filter(|_| self.reach.ipv6).map(SocketAddr::from).filter(may);
+        let may = |address: &SocketAddr| self.may_connect(*address);
+        let ipv4 = ipv4.map(SocketAddr::from).filter(may);
+        let ipv6 = ipv6.map(SocketAddr::from).filter(may);
         if self.reach.prefers_ipv6 { ipv6.or(ipv4) } else { ipv4.or(ipv6) }
     }
 }

@@ -5,7 +5,7 @@ use crate::directory::consensus::Flag;
 use crate::directory::testing::{Sketch, family, id, net};
 use core::time::Duration;
 use proptest::prelude::*;
-use rules::{Family, Reach, Wishes, may_leave_somewhere};
+use rules::{Family, Wishes, may_leave_somewhere};
 use std::collections::BTreeSet;
 
 const EXIT: &str = "p accept 80,443\n";
@@ -44,7 +44,7 @@ impl World {
 
 fn view<'a>(dir: &'a NetDir, rules: Rules<'a>, now: Now) -> View<'a> {
     const NOBODY: &Avoided = &Avoided::new();
-    View { dir, rules, dropped: NOBODY, wish: Wish::default(), program: "test", now }
+    View { dir, rules, dropped: NOBODY, wish: Wish::default(), paths_needed: None, program: "test", now }
 }
 
 fn exit_to(port: u16) -> Need {
@@ -227,18 +227,6 @@ fn a_guard_without_a_microdescriptor_serves_the_directory_only() {
 }
 
 #[test]
-fn fallbacks_serve_while_there_is_no_directory() {
-    let line = "185.183.157.214 orport=9100 id=5BDD0633E0AC09763E49641DCD1BA3AB3A21AA83 ipv6=[2a03:4000::1]:9100";
-    let fallback = Fallback::parse(line).unwrap();
-    let path = |reach| Path::over_fallback(&fallback, &Rules { reach, ..Rules::default() });
-    let first = path(Reach::default()).unwrap();
-    assert_eq!((first.address, first.guard, first.hops[0].ids), (fallback.address, None, fallback.ids));
-    let only6 = path(Reach { ipv4: false, ipv6: true, prefers_ipv6: false }).unwrap();
-    assert_eq!(Some(only6.address), fallback.ipv6.map(SocketAddr::from));
-    assert_eq!(path(Reach { ipv4: false, ipv6: false, prefers_ipv6: false }), None);
-}
-
-#[test]
 fn a_given_path_is_taken_as_it_is() {
     let mut world = World::new(net("", "", &vec![Sketch::new("", 1).at([10, 0, 0, 1]); 9]), 12);
     let mut given = |numbers: &[usize]| world.pick(&Need::Given(numbers.iter().map(|&number| id(number)).collect()));
@@ -271,7 +259,7 @@ fn a_view_says_whether_there_is_enough_to_build_with() {
         _ => Sketch::new("Fast Exit", 1000).with(EXIT),
     };
     let mut world = World::new(net("", "", &(0..9).map(sketch).collect::<Vec<_>>()), 15);
-    assert!(world.dir.share().is_enough(world.dir.consensus().params()));
+    assert!(world.dir.share().is_enough(world.dir.consensus().params(), None));
     assert_eq!(check(&mut world), Err(Error::NotEnoughDirectory));
 }
 

@@ -17,6 +17,7 @@ mod control;
 mod days;
 mod directory;
 mod disk;
+mod downloads;
 mod driver;
 mod kept;
 mod limits;

@@ -26,6 +26,14 @@ pub(super) enum What {
     Microdescs { asked: Vec<[u8; 32]>, left: BTreeSet<[u8; 32]>, parser: microdesc::Parser },
 }
 
+/// The kinds of documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Consensus,
+    Certificates,
+    Microdescs,
+}
+
 /// Where what arrives is put.
 pub(super) struct Keeping<'a> {
     pub(super) dir: &'a mut Option<NetDir>,
@@ -33,6 +41,14 @@ pub(super) struct Keeping<'a> {
 }
 
 impl What {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            What::Consensus(_) => Kind::Consensus,
+            What::Certificates { .. } => Kind::Certificates,
+            What::Microdescs { .. } => Kind::Microdescs,
+        }
+    }
+
     /// What is asked for, without what is held of it already.
     pub(super) fn ask<'a>(&'a self, trusted: &'a [RsaId]) -> Ask<'a> {
         match self {

@@ -377,7 +377,7 @@ impl Bootstrap {
     fn load_certificates(&mut self, text: &[u8]) {
         for certificate in certs::check_all(text) {
             match certificate {
-                Ok(certificate) => drop(self.certificates.insert(certificate, &self.trusted)),
+                Ok(certificate) => drop(self.certificates.insert(certificate, self.servers.trusted())),
                 Err(error) => self.keep.on_bad_file(store::CERTIFICATES, error),
             }
         }
@@ -425,7 +425,7 @@ impl Bootstrap {
             Err(_) => {
                 self.keep.drop_consensus();
                 self.keep.on_bad_diff();
-                self.directories.on_failure(server, now.tick, entropy);
+                self.servers.directories.on_failure(server, now.tick, entropy);
             }
         }
     }
@@ -456,6 +456,7 @@ mod tests {
     use super::super::Wish;
     use super::*;
     use crate::base::random::Seeded;
+    use crate::client::bootstrap::Asking;
     use crate::client::files::PIECE_LEN;
     use crate::directory::authorities::Authority;
 
@@ -464,7 +465,7 @@ mod tests {
     fn bootstrap() -> Bootstrap {
         let line = format!("a orport=1 v3ident={} 127.0.0.1:1 {}", "A".repeat(40), "B".repeat(40));
         let authorities = vec![Authority::parse(&line).unwrap()];
-        Bootstrap::new(Wish { authorities, keeps_files: true, ..Wish::default() })
+        Bootstrap::new(&Wish { authorities, keeps_files: true, ..Wish::default() }, Asking::default())
     }
 
     /// Reads files to their ends, each as long as said, and gives what else was to be done.

@@ -41,6 +41,8 @@ pub struct Cache {
     authorities: Authorities,
     shelf: Mutex<Option<Arc<Shelf>>>,
     is_busy: AtomicBool,
+    /// The round that no other follows.
+    last_round: Mutex<Option<u64>>,
 }
 
 /// The documents of one voting round.
@@ -77,7 +79,7 @@ const NO_DIFF: Refusal = (404, "No such diff available");
 impl Cache {
     /// A cache of what these authorities make.
     pub fn new(authorities: Authorities) -> Cache {
-        Cache { authorities, shelf: Mutex::new(None), is_busy: AtomicBool::new(false) }
+        Cache { authorities, shelf: Mutex::new(None), is_busy: AtomicBool::new(false), last_round: Mutex::new(None) }
     }
 
     /// Whose documents these are.
@@ -88,6 +90,12 @@ impl Cache {
     /// From now on refuses every request for a while with 503, or no longer.
     pub fn set_busy(&self, is_busy: bool) {
         self.is_busy.store(is_busy, Ordering::Relaxed);
+    }
+
+    /// After that moment the authorities agree on nothing any more; or do again.
+    pub fn end_votes(&self, after: Option<Wall>) {
+        let round = after.map(|after| self.authorities.round(after));
+        *self.last_round.lock().unwrap_or_else(PoisonError::into_inner) = round;
     }
 
     /// The whole answer to a request; `None` while the request is not all there. Of
@@ -229,7 +237,8 @@ impl Cache {
     /// The documents of the round that `now` is in. Whoever needs them while they are made
     /// waits.
     fn shelf(&self, now: Wall) -> Option<Arc<Shelf>> {
-        let round = self.authorities.round(now);
+        let last = *self.last_round.lock().unwrap_or_else(PoisonError::into_inner);
+        let round = last.unwrap_or(u64::MAX).min(self.authorities.round(now));
         let mut held = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shelf) = held.as_ref().filter(|shelf| shelf.round == round) {
             return Some(Arc::clone(shelf));

@@ -19,7 +19,7 @@ fn is_left(villain: Villain) -> u64 {
     let mut meeting = Meeting::of(villain, Place::Directory, false);
     let rests = |meeting: &Meeting| {
         let now = meeting.network.now().tick;
-        meeting.shell.client.bootstrap().resting(now).contains(&meeting.villain.rsa)
+        meeting.shell.client.bootstrap().is_left_alone(&meeting.villain.rsa, now)
     };
     let step = Duration::from_millis(1);
     for _ in 0..SECONDS.as_millis() {
