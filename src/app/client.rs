@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use tokio::task::spawn_local;
 
-use super::Error;
 use super::conn::Dialler;
 use super::driver::Driver;
 use super::files::Files;
 use super::logging::Logger;
 use super::runtime::SystemClock;
+use super::{Error, ports};
 use crate::client::Setup;
 use crate::config::{Config, Settings};
 use crate::crypto::tls::Provider;
@@ -36,7 +36,7 @@ impl Client {
         let log = Rc::new(Logger::open(&config, clock).map_err(Error::Log)?);
         warnings.iter().for_each(|warning| log.warn(format_args!("{warning}")));
         let driver = Driver::new(setup, Dialler::new(Provider::best()), Files::nowhere(), clock, log);
-        let ports = super::open_ports(&driver, &config)?;
+        let ports = ports::open(&driver, &config)?;
         drop(spawn_local(Rc::clone(&driver).run()));
         Ok(Client { driver, ports })
     }

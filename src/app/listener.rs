@@ -2,7 +2,7 @@
 //! opens them, and what is accepted there as one kind of stream.
 //!
 //! Decides who may come near a socket by modes and directories; not which requests are served,
-//! nor how many. Called by `mod.rs` at the start, and by the task of each listener. Spec: none.
+//! nor how many. Called by `ports.rs`, and by the task of each listener. Spec: none.
 //! C tor: `connection_listener_new`, `check_location_for_unix_socket` in core/mainloop/connection.c.
 
 use core::fmt;
