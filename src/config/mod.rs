@@ -436,6 +436,17 @@ impl Config {
         reader.ignore_rest()?;
         Ok((config, reader.warnings))
     }
+
+    /// The first option, by name, that is another in `next` and may not change while the program
+    /// runs. C tor: `options_transition_allowed`, whose list is longer than our table.
+    pub fn fixed_difference(&self, next: &Config) -> Option<&'static str> {
+        let fixed = [
+            ("CacheDirectory", self.cache_directory == next.cache_directory),
+            ("DataDirectory", self.data_directory == next.data_directory),
+            ("TestingTorNetwork", self.is_testing == next.is_testing),
+        ];
+        fixed.into_iter().find(|(_, is_same)| !is_same).map(|(option, _)| option)
+    }
 }
 
 /// Reads settings by the kinds of the table.

@@ -133,6 +133,22 @@ fn what_is_odd_is_told_and_no_reason_to_stop() {
     assert_eq!(config("PathsNeededToBuildCircuits 0.1\n").circuits.paths_needed, Some(0.25));
 }
 
+/// After the options of ours that `options_transition_allowed` in C tor's app/config/config.c names.
+#[test]
+fn what_may_not_change_while_it_runs_is_named() {
+    let change = |before: &str, after: &str| config(before).fixed_difference(&config(after));
+    assert_eq!(change("SocksPort 1\nDataDirectory /a\n", "DataDirectory /a\nSafeLogging 0\nSocksTimeout 1\n"), None);
+    for (before, after, option) in [
+        ("", "DataDirectory /a\n", "DataDirectory"),
+        ("DataDirectory /a\n", "DataDirectory /b\n", "DataDirectory"),
+        ("CacheDirectory /a\n", "", "CacheDirectory"),
+        ("", "TestingTorNetwork 1\n", "TestingTorNetwork"),
+        ("", "DataDirectory /a\nCacheDirectory /b\n", "CacheDirectory"),
+    ] {
+        assert_eq!(change(before, after), Some(option), "{before:?} {after:?}");
+    }
+}
+
 #[test]
 fn logs_go_where_they_are_sent() {
     let logs = config("Log info-notice stderr\nLog debug file /tmp/x y\nLog err syslog\nLog warn file \"/a b\"\n").logs;
