@@ -9,7 +9,7 @@
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::time::Duration;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -40,16 +40,19 @@ pub struct Unopened {
 /// All logs.
 pub struct Logger {
     clock: SystemClock,
-    granularity: Duration,
-    is_safe: bool,
+    granularity: Cell<Duration>,
+    is_safe: Cell<bool>,
     sinks: RefCell<Vec<Sink>>,
 }
+
+/// Logs that are open, and nothing is written to yet.
+pub struct Sinks(Vec<Sink>);
 
 /// Where lines go.
 struct Sink {
     severities: (Severity, Severity),
+    to: config::Sink,
     out: Box<dyn Write>,
-    is_console: bool,
     is_terminal: bool,
     /// A terminal: what stands on its last line and will be drawn over.
     status: Option<String>,
@@ -88,37 +91,48 @@ impl Rarely {
 }
 
 impl Logger {
-    /// Opens all that were asked for. One that is not here yet is told of in the others.
+    /// Opens all that were asked for.
     pub fn open(config: &config::Config, clock: SystemClock) -> Result<Logger, Unopened> {
-        let (mut sinks, mut has_syslog) = (Vec::new(), false);
-        for log in &config.logs {
-            let is_console = matches!(log.sink, config::Sink::Stdout | config::Sink::Stderr);
-            let (out, is_terminal): (Box<dyn Write>, bool) = match &log.sink {
-                config::Sink::Stdout => (Box::new(io::stdout()), io::stdout().is_terminal()),
-                config::Sink::Stderr => (Box::new(io::stderr()), io::stderr().is_terminal()),
-                config::Sink::Syslog => {
-                    has_syslog = true;
-                    continue;
-                }
-                config::Sink::File(path) => {
-                    let path = super::paths::expand(path);
-                    let file = OpenOptions::new().append(true).create(true).mode(LOG_MODE).open(&path);
-                    let file = file.map_err(|error| Unopened { path: path.display().to_string(), error })?;
-                    (Box::new(file), false)
-                }
-            };
-            sinks.push(Sink { severities: log.severities, out, is_console, is_terminal, status: None });
-        }
         let logger = Logger {
             clock,
-            granularity: config.log_granularity,
-            is_safe: config.safe_logging,
-            sinks: RefCell::new(sinks),
+            granularity: Cell::new(config.log_granularity),
+            is_safe: Cell::new(config.safe_logging),
+            sinks: RefCell::default(),
         };
-        if has_syslog {
-            logger.say_at_least_once(format_args!("the system's log cannot be written to yet; those lines are lost"));
-        }
+        logger.adopt(Sinks::open(config)?, config);
         Ok(logger)
+    }
+
+    /// Writes from now on where and how a configuration says, of which the sinks are. One that
+    /// is not here yet is told of in the others.
+    pub fn adopt(&self, Sinks(mut sinks): Sinks, config: &config::Config) {
+        self.granularity.set(config.log_granularity);
+        self.is_safe.set(config.safe_logging);
+        let mut old = self.sinks.take();
+        // A terminal is the same as before, and so is what will be drawn over on it.
+        for sink in sinks.iter_mut().filter(|sink| sink.is_terminal) {
+            sink.status = old.iter_mut().filter(|old| old.to == sink.to).find_map(|old| old.status.take());
+        }
+        old.iter_mut().for_each(Sink::finish);
+        self.sinks.replace(sinks);
+        if config.logs.iter().any(|log| log.sink == config::Sink::Syslog) {
+            self.say_at_least_once(format_args!("the system's log cannot be written to yet; those lines are lost"));
+        }
+    }
+
+    /// Opens every file anew, since the old one may have been given another name. Whatever
+    /// cannot be opened stays as it is.
+    pub fn reopen(&self) -> Result<(), Unopened> {
+        let mut result = Ok(());
+        for sink in self.sinks.borrow_mut().iter_mut() {
+            if let config::Sink::File(path) = &sink.to {
+                match open_file(path) {
+                    Ok(file) => sink.out = Box::new(file),
+                    Err(unopened) => result = Err(unopened),
+                }
+            }
+        }
+        result
     }
 
     /// One line.
@@ -141,7 +155,7 @@ impl Logger {
         let mut sinks = self.sinks.borrow_mut();
         sinks
             .iter_mut()
-            .filter(|sink| !sink.is_console && sink.wants(Severity::Err))
+            .filter(|sink| !sink.is_console() && sink.wants(Severity::Err))
             .for_each(|sink| sink.write(&line));
     }
 
@@ -184,17 +198,12 @@ impl Logger {
 
     /// The terminal's line is left as it stands.
     pub fn finish(&self) {
-        for sink in self.sinks.borrow_mut().iter_mut() {
-            if sink.status.take().is_some() {
-                let _ = writeln!(sink.out);
-            }
-            let _ = sink.out.flush();
-        }
+        self.sinks.borrow_mut().iter_mut().for_each(Sink::finish);
     }
 
     /// A sensitive value, as this log may show it.
     pub fn show<'a, T>(&self, hidden: &'a Sensitive<T>) -> Shown<'a, T> {
-        Shown { hidden, is_safe: self.is_safe }
+        Shown { hidden, is_safe: self.is_safe.get() }
     }
 
     /// A warning that somebody must see, even where no log is open.
@@ -210,11 +219,38 @@ impl Logger {
     }
 
     fn line(&self, severity: Severity, text: fmt::Arguments<'_>) -> String {
-        format!("{} [{}] {text}\n", date(self.clock.now().wall, self.granularity), name(severity))
+        format!("{} [{}] {text}\n", date(self.clock.now().wall, self.granularity.get()), name(severity))
     }
 }
 
+impl Sinks {
+    /// Opens all that were asked for, or none.
+    pub fn open(config: &config::Config) -> Result<Sinks, Unopened> {
+        let mut sinks = Vec::new();
+        for log in &config.logs {
+            let (out, is_terminal): (Box<dyn Write>, bool) = match &log.sink {
+                config::Sink::Stdout => (Box::new(io::stdout()), io::stdout().is_terminal()),
+                config::Sink::Stderr => (Box::new(io::stderr()), io::stderr().is_terminal()),
+                config::Sink::Syslog => continue,
+                config::Sink::File(path) => (Box::new(open_file(path)?), false),
+            };
+            sinks.push(Sink { severities: log.severities, to: log.sink.clone(), out, is_terminal, status: None });
+        }
+        Ok(Sinks(sinks))
+    }
+}
+
+fn open_file(path: &str) -> Result<File, Unopened> {
+    let path = super::paths::expand(path);
+    let file = OpenOptions::new().append(true).create(true).mode(LOG_MODE).open(&path);
+    file.map_err(|error| Unopened { path: path.display().to_string(), error })
+}
+
 impl Sink {
+    fn is_console(&self) -> bool {
+        matches!(self.to, config::Sink::Stdout | config::Sink::Stderr)
+    }
+
     fn wants(&self, severity: Severity) -> bool {
         (self.severities.0..=self.severities.1).contains(&severity)
     }
@@ -232,6 +268,14 @@ impl Sink {
         let _ = write!(self.out, "{WIPE}{status}");
         let _ = self.out.flush();
         self.status = Some(status);
+    }
+
+    /// Leaves the last line of a terminal as it stands.
+    fn finish(&mut self) {
+        if self.status.take().is_some() {
+            let _ = writeln!(self.out);
+        }
+        let _ = self.out.flush();
     }
 }
 
@@ -314,13 +358,14 @@ mod tests {
         let paper = Paper::default();
         let sink = Sink {
             severities: (Severity::Notice, Severity::Err),
+            to: if is_terminal { config::Sink::Stdout } else { config::Sink::File("paper".to_owned()) },
             out: Box::new(paper.clone()),
-            is_console: is_terminal,
             is_terminal,
             status: None,
         };
         let sinks = RefCell::new(vec![sink]);
-        (Logger { clock: SystemClock::start(), granularity: Duration::from_secs(1), is_safe, sinks }, paper)
+        let granularity = Cell::new(Duration::from_secs(1));
+        (Logger { clock: SystemClock::start(), granularity, is_safe: Cell::new(is_safe), sinks }, paper)
     }
 
     /// The first is as C tor 0.4.9 writes it, in a zone that is UTC.
@@ -390,16 +435,17 @@ mod tests {
         assert_eq!(rarely.pass(at(120)).as_deref(), Some(""));
     }
 
+    fn config(text: &str) -> config::Config {
+        let mut settings = config::Settings::new();
+        settings.add_text("torrc", text).unwrap();
+        config::Config::of(&settings).unwrap().0
+    }
+
     #[test]
     fn a_file_is_added_to_and_one_that_cannot_be_opened_is_named() {
         let scratch = Scratch::new("log");
         let path = scratch.0.join("notices");
         let line = |path: &std::path::Path| format!("Log notice file {}\n", path.display());
-        let config = |text: &str| {
-            let mut settings = config::Settings::new();
-            settings.add_text("torrc", text).unwrap();
-            config::Config::of(&settings).unwrap().0
-        };
         for word in ["one", "two"] {
             let logger = Logger::open(&config(&line(&path)), SystemClock::start()).ok().unwrap();
             logger.notice(format_args!("{word}"));
@@ -409,5 +455,65 @@ mod tests {
         let nowhere = scratch.0.join("a/b");
         let unopened = Logger::open(&config(&line(&nowhere)), SystemClock::start()).err().unwrap();
         assert_eq!(unopened.path, nowhere.display().to_string());
+    }
+    #[test]
+    fn a_file_that_got_another_name_is_left_alone_once_it_is_opened_anew() {
+        let scratch = Scratch::new("rotated");
+        let (path, old) = (scratch.0.join("log"), scratch.0.join("log.1"));
+        let config = config(&format!("Log notice file {}\n", path.display()));
+        let logger = Logger::open(&config, SystemClock::start()).ok().unwrap();
+        let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+        for again in [true, false] {
+            logger.notice(format_args!("before"));
+            std::fs::rename(&path, &old).unwrap();
+            logger.notice(format_args!("meanwhile"));
+            match again {
+                true => logger.reopen().unwrap(),
+                false => logger.adopt(Sinks::open(&config).unwrap(), &config),
+            }
+            logger.notice(format_args!("after"));
+            assert!(read(&old).ends_with("[notice] meanwhile\n") && read(&path).ends_with("[notice] after\n"));
+            assert!(!read(&path).contains("meanwhile"));
+        }
+        std::fs::remove_dir_all(&scratch.0).unwrap();
+        assert_eq!(logger.reopen().unwrap_err().path, path.display().to_string());
+        // As it is.
+        logger.notice(format_args!("nobody reads this"));
+    }
+
+    #[test]
+    fn other_options_count_from_the_next_line_on() {
+        let scratch = Scratch::new("relogged");
+        let (one, two) = (scratch.0.join("one"), scratch.0.join("two"));
+        let logger = Logger::open(&config(&format!("Log notice file {}\n", one.display())), SystemClock::start());
+        let logger = logger.ok().unwrap();
+        let place = Sensitive::new("example.com:443");
+        logger.info(format_args!("{}", logger.show(&place)));
+        logger.notice(format_args!("{}", logger.show(&place)));
+        let next = format!("Log info file {}\nSafeLogging 0\nLogTimeGranularity 86400000\n", two.display());
+        let next = config(&next);
+        logger.adopt(Sinks::open(&next).unwrap(), &next);
+        logger.info(format_args!("{}", logger.show(&place)));
+        let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+        assert!(read(&one).ends_with("[notice] [scrubbed]\n") && read(&one).lines().count() == 1);
+        assert!(read(&two).ends_with(" 00:00:00.000 [info] example.com:443\n"), "{}", read(&two));
+    }
+
+    #[test]
+    fn what_stands_on_a_terminal_stands_through_a_reload_or_is_left() {
+        for (lines, end) in [("Log notice stdout\n", ""), ("Log notice stderr\n", "\n")] {
+            let (logger, paper) = logger(true, true);
+            logger.progress(Progress::Connecting);
+            let to = config(lines);
+            let (out, new) = (paper.clone(), to.logs[0].clone());
+            let sink =
+                Sink { severities: new.severities, to: new.sink, out: Box::new(out), is_terminal: true, status: None };
+            logger.adopt(Sinks(vec![sink]), &to);
+            let stands = String::from_utf8(paper.0.borrow().clone()).unwrap();
+            assert!(stands.ends_with(&format!("Connecting to a relay{end}")), "{stands:?}");
+            logger.notice(format_args!("a line"));
+            let text = String::from_utf8(paper.0.borrow().clone()).unwrap();
+            assert_eq!(text.ends_with("Connecting to a relay"), end.is_empty(), "{text:?}");
+        }
     }
 }
