@@ -4,7 +4,7 @@
 //! `config_parse_commandline`, `load_torrc_from_disk` in app/config/config.c; tor(1).
 
 use core::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -133,22 +133,43 @@ pub struct Wanted {
     /// What is odd.
     pub warnings: Vec<Warning>,
     /// The file that was read, or that would have been.
-    pub torrc: (PathBuf, bool),
+    pub torrc: Source,
+    /// The one that it was laid over.
+    pub defaults: Source,
     /// Whether a log was asked for.
     pub has_logs: bool,
+}
+
+/// A file of options.
+pub struct Source {
+    /// Where it is, or was looked for.
+    pub path: PathBuf,
+    /// Whether it was found.
+    pub is_there: bool,
 }
 
 impl Start {
     /// Reads the files, each laid over the one before, and the words over them.
     pub fn options(&self) -> Result<Wanted, Error> {
+        self.read(None)
+    }
+
+    /// Reads them again. Differs: a file that was there must be there, whoever named it, so that
+    /// nobody gets the defaults who is about to write it anew; C tor takes them.
+    pub fn options_again(&self, before: &Wanted) -> Result<Wanted, Error> {
+        self.read(Some(before))
+    }
+
+    fn read(&self, before: Option<&Wanted>) -> Result<Wanted, Error> {
         let mut settings = Settings::new();
-        let defaults = self.defaults.as_deref().map_or_else(paths::default_defaults, paths::expand);
+        let (old_torrc, old_defaults) = before.map(|before| (&before.torrc, &before.defaults)).unzip();
         // C tor: that these are missing is always fine.
-        let (_, mut warnings) = add(&mut settings, &defaults, true)?;
+        let path = || self.defaults.as_deref().map_or_else(paths::default_defaults, paths::expand);
+        let (defaults, mut warnings) = add(&mut settings, old_defaults, path, true)?;
         settings.begin_layer();
-        let path = self.torrc.as_deref().map_or_else(paths::default_torrc, paths::expand);
+        let path = || self.torrc.as_deref().map_or_else(paths::default_torrc, paths::expand);
         let is_missing_fine = self.is_missing_fine || self.torrc.is_none();
-        let (is_there, odd) = add(&mut settings, &path, is_missing_fine)?;
+        let (torrc, odd) = add(&mut settings, old_torrc, path, is_missing_fine)?;
         warnings.extend(odd);
         settings.begin_layer();
         for (change, name, value) in &self.options {
@@ -158,23 +179,38 @@ impl Start {
         let (config, odd) = Config::of(&settings)?;
         warnings.extend(odd);
         let has_logs = !settings.given("Log").is_empty();
-        Ok(Wanted { config, warnings, torrc: (path, is_there), has_logs })
+        Ok(Wanted { config, warnings, torrc, defaults, has_logs })
     }
 }
 
-/// Adds what a file says. Says whether there is one.
-fn add(settings: &mut Settings, path: &Path, is_missing_fine: bool) -> Result<(bool, Vec<Warning>), Error> {
+/// Adds what a file says: the one that was there before, or else the one at that path.
+fn add(
+    settings: &mut Settings,
+    before: Option<&Source>,
+    path: impl FnOnce() -> PathBuf,
+    is_missing_fine: bool,
+) -> Result<(Source, Vec<Warning>), Error> {
+    let (path, is_missing_fine) = match before {
+        Some(Source { path, is_there: true }) => (path.clone(), false),
+        _ => (path(), is_missing_fine),
+    };
     let name = path.display().to_string();
-    let text = match read(path) {
+    let text = match read(&path, before.is_some()) {
         Ok(bytes) => String::from_utf8(bytes).map_err(|error| not_text(&name, &error))?,
         // C tor: that it is no file, or not for us, is as good as that it is missing.
-        Err(_) if is_missing_fine => return Ok((false, Vec::new())),
-        Err(error) => return Err(Error::File(path.to_owned(), error)),
+        Err(_) if is_missing_fine => return Ok((Source { path, is_there: false }, Vec::new())),
+        Err(error) => return Err(Error::File(path, error)),
     };
-    Ok((true, settings.add_text(&name, &text)?))
+    let warnings = settings.add_text(&name, &text)?;
+    Ok((Source { path, is_there: true }, warnings))
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+fn read(path: &Path, is_again: bool) -> io::Result<Vec<u8>> {
+    // A pipe has said what it had to say. Whoever opens one would wait for its other end, and the
+    // client with it.
+    if is_again && fs::metadata(path)?.file_type().is_fifo() {
+        return Err(io::Error::other("it is a pipe, and cannot be read a second time"));
+    }
     let file = File::open(path)?;
     // C tor: a pipe will do, as a shell makes one of `<(…)`.
     let kind = file.metadata()?.file_type();
@@ -200,7 +236,7 @@ fn not_text(name: &str, error: &std::string::FromUtf8Error) -> Error {
 mod tests {
     use super::super::disk::tests::Scratch;
     use super::*;
-    use std::fs;
+    use std::os::fd::AsRawFd;
 
     fn words(text: &str) -> Vec<String> {
         text.split_ascii_whitespace().map(str::to_owned).collect()
@@ -277,5 +313,34 @@ mod tests {
         assert_eq!(complaint(&format!("{defaults} -f {odd}")), expected);
         let expected = "command line: there is no option Sokcs";
         assert!(complaint(&format!("{defaults} -f {none} --ignore-missing-torrc --Sokcs 1")).starts_with(expected));
+    }
+    #[test]
+    fn files_are_read_again_where_they_were_and_must_be_there_if_they_were() {
+        let scratch = Scratch::new("again");
+        let path = |name: &str| scratch.0.join(name).display().to_string();
+        let (torrc, defaults) = (path("torrc"), path("defaults"));
+        let start = start(&format!("-f {torrc} --defaults-torrc {defaults} --ignore-missing-torrc --SafeLogging 0"));
+        let none = start.options().unwrap();
+        assert!(!none.torrc.is_there && !start.options_again(&none).unwrap().torrc.is_there);
+        fs::write(&torrc, "SocksTimeout 7\n").unwrap();
+        fs::write(&defaults, "SafeSocks 1\n").unwrap();
+        let both = start.options_again(&none).unwrap();
+        let requests = &both.config.requests;
+        assert!(requests.timeout.as_secs() == 7 && requests.is_safe_only && !both.config.safe_logging);
+        let complaint = || start.options_again(&both).err().map(|error| error.to_string()).unwrap_or_default();
+        for name in [&torrc, &defaults] {
+            let text = fs::read(name).unwrap();
+            fs::remove_file(name).unwrap();
+            assert!(complaint().starts_with(&format!("{name}: No such file")), "{}", complaint());
+            fs::write(name, text).unwrap();
+            assert_eq!(complaint(), "");
+        }
+        fs::write(&torrc, "\nSocksTimeout soon\n").unwrap();
+        assert!(complaint().starts_with(&format!("{torrc}:2: SocksTimeout wants a time")), "{}", complaint());
+        // One that has said all that it had to say: an empty file would look the same.
+        fs::remove_file(&torrc).unwrap();
+        let (pipe, _) = io::pipe().unwrap();
+        std::os::unix::fs::symlink(format!("/proc/self/fd/{}", pipe.as_raw_fd()), &torrc).unwrap();
+        assert_eq!(complaint(), format!("{torrc}: it is a pipe, and cannot be read a second time"));
     }
 }

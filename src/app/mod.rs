@@ -202,8 +202,8 @@ async fn wait(signals: &mut Signals, log: &Logger) {
 
 fn greet(wanted: &Wanted, log: &Logger) {
     log.notice(format_args!("cepa {} running, with TLS by {}.", env!("CARGO_PKG_VERSION"), Provider::best().name()));
-    let (path, is_there) = &wanted.torrc;
-    match is_there {
+    let path = &wanted.torrc.path;
+    match wanted.torrc.is_there {
         true => log.notice(format_args!("Read configuration file \"{}\".", path.display())),
         false => log
             .notice(format_args!("Configuration file \"{}\" not present, using reasonable defaults.", path.display())),
