@@ -7,12 +7,13 @@ use std::rc::Rc;
 
 use tokio::task::spawn_local;
 
+use super::Error;
 use super::conn::Dialler;
 use super::driver::Driver;
 use super::files::Files;
 use super::logging::Logger;
+use super::ports::Ports;
 use super::runtime::SystemClock;
-use super::{Error, ports};
 use crate::client::Setup;
 use crate::config::{Config, Settings};
 use crate::crypto::tls::Provider;
@@ -36,9 +37,10 @@ impl Client {
         let log = Rc::new(Logger::open(&config, clock).map_err(Error::Log)?);
         warnings.iter().for_each(|warning| log.warn(format_args!("{warning}")));
         let driver = Driver::new(setup, Dialler::new(Provider::best()), Files::nowhere(), clock, log);
-        let ports = ports::open(&driver, &config)?;
+        let mut ports = Ports::new(&driver);
+        drop(ports.adopt(ports.plan(&config)?));
         drop(spawn_local(Rc::clone(&driver).run()));
-        Ok(Client { driver, ports })
+        Ok(Client { driver, ports: ports.places() })
     }
 
     /// Where programs connect to, in the order of the lines.

@@ -36,7 +36,7 @@ const LEAST_PAUSE: Duration = Duration::from_millis(1);
 /// A client, and what its tasks share.
 pub struct Driver {
     client: RefCell<Client>,
-    requests: Requests,
+    requests: RefCell<Rc<Requests>>,
     clock: SystemClock,
     log: Rc<Logger>,
     rare: Rare,
@@ -101,7 +101,7 @@ impl Driver {
     /// A driver of a client of that configuration.
     pub fn new(setup: Setup, dialler: Dialler, files: Files, clock: SystemClock, log: Rc<Logger>) -> Rc<Driver> {
         Rc::new(Driver {
-            requests: setup.config.requests.clone(),
+            requests: RefCell::new(Rc::new(setup.config.requests.clone())),
             client: RefCell::new(Client::new(setup)),
             clock,
             log,
@@ -165,9 +165,15 @@ impl Driver {
         &self.rare
     }
 
-    /// Which requests are served.
-    pub fn requests(&self) -> &Requests {
-        &self.requests
+    /// Which requests are served from now on.
+    pub fn requests(&self) -> Rc<Requests> {
+        Rc::clone(&self.requests.borrow())
+    }
+
+    /// There is a new configuration.
+    pub fn configure(self: &Rc<Self>, setup: Setup) {
+        self.requests.replace(Rc::new(setup.config.requests.clone()));
+        self.with(|client, now| client.handle_config(setup, now, &mut SystemEntropy));
     }
 
     /// How many relays those circuits go through that carry streams, or did.

@@ -95,12 +95,7 @@ impl Listener {
     /// The mode is right before anybody can connect.
     fn unix(name: &str, mode: SocketMode) -> Result<Listener, Fault> {
         let path = super::paths::expand(name);
-        let directory = path.parent().filter(|_| path.is_absolute()).ok_or(Fault::RelativePath)?;
-        // C tor: a socket for all the world may stand anywhere.
-        if !mode.world {
-            let company = Company { group: mode.group, lookers: mode.relaxed };
-            disk::check_private(directory, company).map_err(Fault::Directory)?;
-        }
+        check_directory(&path, mode)?;
         remove(&path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(&path)?)?;
@@ -110,6 +105,33 @@ impl Listener {
         let listener = UnixListener::from_std(socket.into())?;
         let at = path.display().to_string();
         Ok(Listener { socket: Kind::Unix(listener, path), at })
+    }
+
+    /// Whether a line asks for just this one. C tor: whoever lets the system choose a port is
+    /// content with any.
+    pub fn is_at(&self, place: &Place) -> bool {
+        match (&self.socket, place) {
+            (Kind::Tcp(listener), Place::Tcp(address)) => listener.local_addr().is_ok_and(|at| at == *address),
+            (Kind::Tcp(listener), Place::Auto(ip)) => listener.local_addr().is_ok_and(|at| at.ip() == *ip),
+            (Kind::Unix(_, path), Place::Unix(name)) => *path == super::paths::expand(name),
+            _ => false,
+        }
+    }
+
+    /// Whether it may stand where it does, for those whom the mode lets in.
+    pub fn check(&self, mode: SocketMode) -> Result<(), Fault> {
+        match &self.socket {
+            Kind::Tcp(_) => Ok(()),
+            Kind::Unix(_, path) => check_directory(path, mode),
+        }
+    }
+
+    /// Lets those in from now on.
+    pub fn set_mode(&self, mode: SocketMode) -> io::Result<()> {
+        match &self.socket {
+            Kind::Tcp(_) => Ok(()),
+            Kind::Unix(_, path) => fs::set_permissions(path, Permissions::from_mode(socket_mode(mode))),
+        }
     }
 
     /// Where it is, in words.
@@ -137,6 +159,16 @@ impl Drop for Listener {
             let _ = remove(path);
         }
     }
+}
+
+fn check_directory(path: &Path, mode: SocketMode) -> Result<(), Fault> {
+    let directory = path.parent().filter(|_| path.is_absolute()).ok_or(Fault::RelativePath)?;
+    // C tor: a socket for all the world may stand anywhere.
+    if mode.world {
+        return Ok(());
+    }
+    let company = Company { group: mode.group, lookers: mode.relaxed };
+    disk::check_private(directory, company).map_err(Fault::Directory)
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -35,6 +35,7 @@ use self::disk::{Directory, Fault, Lock};
 use self::driver::Driver;
 use self::files::{Files, Places};
 use self::logging::{Logger, Unopened};
+use self::ports::Ports;
 use self::runtime::SystemClock;
 use self::signals::{Signals, Wish};
 use crate::client::Setup;
@@ -166,10 +167,10 @@ fn live(wanted: &Wanted, setup: Setup, clock: SystemClock, log: &Rc<Logger>) -> 
     local.block_on(&runtime, async {
         let mut signals = Signals::listen()?;
         let driver = Driver::new(setup.with_files(), Dialler::new(Provider::best()), files, clock, Rc::clone(log));
-        // C tor: then nothing is listened to but what controls it.
-        match config.is_network_disabled {
-            true => log.notice(format_args!("DisableNetwork is set: nothing is listened to, and nobody is asked.")),
-            false => drop(ports::open(&driver, config)?),
+        let mut ports = Ports::new(&driver);
+        drop(ports.adopt(ports.plan(config)?));
+        if config.is_network_disabled {
+            log.notice(format_args!("DisableNetwork is set: nothing is listened to, and nobody is asked."));
         }
         drop(spawn_local(Rc::clone(&driver).hear_files(done)));
         drop(spawn_local(Rc::clone(&driver).run()));

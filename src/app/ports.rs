@@ -1,53 +1,161 @@
-//! The ports that programs connect to, and who is let in.
+//! The ports that programs connect to: which are open, who is let in, and what becomes of them
+//! where the options change.
 //!
 //! Opens no socket itself (`listener.rs`), and serves nobody (`program.rs`). Called by `mod.rs` and
-//! `client.rs` at the start. Spec: none. C tor: `retry_all_listeners`,
+//! `client.rs` at the start, and by `reload.rs`. Spec: none. C tor: `retry_all_listeners`,
 //! `connection_handle_listener_read` in core/mainloop/connection.c.
+//! Differs: a port that stays has the flags that its line has now; C tor's keeps its old ones. A
+//! port that overlaps with one that is to go, as 127.0.0.1:9050 does with 0.0.0.0:9050, cannot be
+//! opened before that; C tor closes the old one first.
 
+use core::cell::RefCell;
 use core::time::Duration;
 use std::rc::Rc;
 
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_local};
 
 use super::Error;
 use super::driver::Driver;
 use super::listener::Listener;
-use super::logging::Logger;
 use super::program::{self, Entry, Seats};
 use super::runtime::descriptor_limit;
 use crate::config::Config;
-use crate::config::policy::Policy;
-use crate::config::port::{Place, Port};
+use crate::config::port::{Flags, Place, Port};
 
 /// How long nobody is let in after it has failed, which is when descriptors run out; ours.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Opens the ports of a client and lets programs in; says where they are.
-pub fn open(driver: &Rc<Driver>, config: &Config) -> Result<Vec<String>, Error> {
-    let seats = Seats::new(descriptor_limit());
-    let listeners = listeners(config, driver.log())?;
-    let places = listeners.iter().map(|(listener, _)| listener.at().to_owned()).collect();
-    for (listener, entry) in listeners {
-        let policy = config.requests.policy.clone();
-        drop(spawn_local(welcome(Rc::clone(driver), listener, entry, policy, Rc::clone(&seats))));
+/// All ports, and who comes there.
+pub struct Ports {
+    driver: Rc<Driver>,
+    seats: Rc<Seats>,
+    /// In the order of their lines.
+    open: Vec<Open>,
+    /// What the next one is called. None is called as one before it: circuits of a port that is
+    /// closed are not for another.
+    next: u32,
+}
+
+/// A port that is open.
+struct Open {
+    gate: Rc<Gate>,
+    /// Which lets programs in.
+    task: JoinHandle<()>,
+}
+
+/// What its task knows of it.
+struct Gate {
+    listener: Listener,
+    /// For whoever comes next.
+    entry: RefCell<Rc<Entry>>,
+}
+
+/// What becomes of all ports, to which nothing has happened yet: for each line its flags, and
+/// where it is served.
+pub struct Plan(Vec<(Flags, Step)>);
+
+enum Step {
+    /// By the port that is called so, which is open.
+    Stay(u32),
+    /// By one that is open now, and lets nobody in yet.
+    New(Listener),
+}
+
+impl Ports {
+    /// None yet.
+    pub fn new(driver: &Rc<Driver>) -> Ports {
+        let seats = Seats::new(descriptor_limit());
+        Ports { driver: Rc::clone(driver), seats, open: Vec::new(), next: 0 }
     }
-    Ok(places)
+
+    /// Where they are, in the order of their lines.
+    pub fn places(&self) -> Vec<String> {
+        self.open.iter().map(|open| open.gate.listener.at().to_owned()).collect()
+    }
+
+    /// Opens whatever a configuration asks for and is not open yet; all of it, or nothing.
+    pub fn plan(&self, config: &Config) -> Result<Plan, Error> {
+        // C tor: without a network nothing is listened to but what controls it.
+        let lines = if config.is_network_disabled { &[] } else { &config.socks_ports[..] };
+        let is_auto = |port: &Port| matches!(port.at, Place::Auto(_));
+        let (autos, named): (Vec<_>, Vec<_>) = (0..).zip(lines).partition(|(_, port): &(u32, _)| is_auto(port));
+        let mut free: Vec<&Gate> = self.open.iter().map(|open| &*open.gate).collect();
+        let mut steps = Vec::new();
+        // What is content with any port must not take one that another line names.
+        for (line, port) in named.into_iter().chain(autos) {
+            let step = match free.iter().position(|gate| gate.listener.is_at(&port.at)) {
+                Some(at) => {
+                    let gate = free.remove(at);
+                    let check = gate.listener.check(port.flags.socket);
+                    check.map_err(|fault| Error::Port(place(port), fault))?;
+                    Step::Stay(gate.entry.borrow().number)
+                }
+                None => Step::New(self.open(port)?),
+            };
+            steps.push((line, port.flags.clone(), step));
+        }
+        steps.sort_by_key(|(line, ..)| *line);
+        Ok(Plan(steps.into_iter().map(|(_, flags, step)| (flags, step)).collect()))
+    }
+
+    fn open(&self, port: &Port) -> Result<Listener, Error> {
+        self.driver.log().notice(format_args!("Opening Socks listener on {}", place(port)));
+        Listener::open(port).map_err(|fault| Error::Port(place(port), fault))
+    }
+
+    /// Lets programs in where it is planned, and nowhere else. Each of what this gives is over
+    /// once a socket is closed. To be called before anything else is planned.
+    pub fn adopt(&mut self, Plan(steps): Plan) -> Vec<JoinHandle<()>> {
+        self.seats.fit(descriptor_limit());
+        let mut old = core::mem::take(&mut self.open);
+        for (flags, step) in steps {
+            let staying = |number| old.iter().position(|open| open.gate.entry.borrow().number == number);
+            match step {
+                Step::New(listener) => self.let_in(listener, flags),
+                Step::Stay(number) => {
+                    if let Some(at) = staying(number) {
+                        let open = old.remove(at);
+                        self.change(&open.gate, flags);
+                        self.open.push(open);
+                    }
+                }
+            }
+        }
+        let close = |open: Open| {
+            let at = open.gate.listener.at();
+            self.driver.log().notice(format_args!("Closing no-longer-configured Socks listener on {at}"));
+            open.task.abort();
+            open.task
+        };
+        old.into_iter().map(close).collect()
+    }
+
+    fn let_in(&mut self, listener: Listener, flags: Flags) {
+        let at = listener.at();
+        self.driver.log().notice(format_args!("Opened Socks listener connection (ready) on {at}"));
+        let entry = RefCell::new(Rc::new(Entry { number: self.next, flags }));
+        self.next = self.next.wrapping_add(1);
+        let gate = Rc::new(Gate { listener, entry });
+        let task = spawn_local(welcome(Rc::clone(&self.driver), Rc::clone(&gate), Rc::clone(&self.seats)));
+        self.open.push(Open { gate, task });
+    }
+
+    /// Whoever is in already has what there was when it came.
+    fn change(&self, gate: &Gate, flags: Flags) {
+        let mut entry = gate.entry.borrow_mut();
+        if entry.flags.socket != flags.socket
+            && let Err(error) = gate.listener.set_mode(flags.socket)
+        {
+            let at = gate.listener.at();
+            self.driver.log().warn(format_args!("The mode of {at} cannot be changed: {error}"));
+        }
+        *entry = Rc::new(Entry { number: entry.number, flags });
+    }
 }
 
-/// Opens all ports, or none.
-fn listeners(config: &Config, log: &Logger) -> Result<Vec<(Listener, Rc<Entry>)>, Error> {
-    let open = |(number, port): (u32, &Port)| {
-        log.notice(format_args!("Opening Socks listener on {}", place(port)));
-        let listener = Listener::open(port).map_err(|fault| Error::Port(place(port), fault))?;
-        log.notice(format_args!("Opened Socks listener connection (ready) on {}", listener.at()));
-        Ok((listener, Rc::new(Entry { number, flags: port.flags.clone() })))
-    };
-    (0..).zip(&config.socks_ports).map(open).collect()
-}
-
-/// Lets programs in at a listener, for ever.
-async fn welcome(driver: Rc<Driver>, listener: Listener, entry: Rc<Entry>, policy: Policy, seats: Rc<Seats>) {
-    let (log, rare) = (driver.log(), driver.rare());
+/// Lets programs in at a port, for ever.
+async fn welcome(driver: Rc<Driver>, gate: Rc<Gate>, seats: Rc<Seats>) {
+    let (log, rare, listener) = (driver.log(), driver.rare(), &gate.listener);
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -58,7 +166,7 @@ async fn welcome(driver: Rc<Driver>, listener: Listener, entry: Rc<Entry>, polic
             }
         };
         // C tor: an address is asked about with port 1. Sockets in the file system have modes.
-        if from.is_some_and(|from| !policy.accepts(from.ip(), 1)) {
+        if from.is_some_and(|from| !driver.requests().policy.accepts(from.ip(), 1)) {
             log.notice(format_args!("Denying socks connection from untrusted address [scrubbed]."));
             continue;
         }
@@ -66,7 +174,8 @@ async fn welcome(driver: Rc<Driver>, listener: Listener, entry: Rc<Entry>, polic
             log.warn_rarely(&rare.full, format_args!("{} programs are connected; no more fit.", seats.most()));
             continue;
         };
-        drop(spawn_local(program::serve(Rc::clone(&driver), Rc::clone(&entry), stream, from, seat)));
+        let entry = Rc::clone(&gate.entry.borrow());
+        drop(spawn_local(program::serve(Rc::clone(&driver), entry, stream, from, seat)));
         if is_full {
             log.warn_rarely(&rare.full, format_args!("Too many programs are connected that ask for nothing."));
             // Who has to leave goes before the next comes.
@@ -82,5 +191,121 @@ fn place(port: &Port) -> String {
         Place::Auto(ip) if ip.is_ipv6() => format!("[{ip}]:auto"),
         Place::Auto(ip) => format!("{ip}:auto"),
         Place::Unix(path) => format!("unix:{path}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conn::Dialler;
+    use super::super::disk::tests::Scratch;
+    use super::super::files::Files;
+    use super::super::logging::Logger;
+    use super::super::runtime::{SystemClock, executor};
+    use super::*;
+    use crate::client::Setup;
+    use crate::config::Settings;
+    use crate::crypto::tls::Provider;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::fs::PermissionsExt;
+    use tokio::task::LocalSet;
+
+    fn config(lines: &str) -> Config {
+        let mut settings = Settings::new();
+        settings.add_text("torrc", &format!("Log err stderr\n{lines}")).unwrap();
+        Config::of(&settings).unwrap().0
+    }
+
+    /// Of a client that asks nobody.
+    fn ports() -> Ports {
+        let config = config("DisableNetwork 1\n");
+        let clock = SystemClock::start();
+        let log = Rc::new(Logger::open(&config, clock).ok().unwrap());
+        let setup = Setup::of(config).unwrap();
+        Ports::new(&Driver::new(setup, Dialler::new(Provider::best()), Files::nowhere(), clock, log))
+    }
+
+    async fn change(ports: &mut Ports, lines: &str) -> Result<Vec<String>, String> {
+        let plan = ports.plan(&config(lines)).map_err(|error| error.to_string())?;
+        for closed in ports.adopt(plan) {
+            let _ = closed.await;
+        }
+        Ok(ports.places())
+    }
+
+    fn numbers(ports: &Ports) -> Vec<u32> {
+        ports.open.iter().map(|open| open.gate.entry.borrow().number).collect()
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        LocalSet::new().block_on(&executor().unwrap(), test);
+    }
+
+    #[test]
+    fn what_is_in_both_stays_and_what_is_in_neither_is_closed() {
+        run(async {
+            let mut ports = ports();
+            let first = change(&mut ports, "SocksPort auto\nSocksPort auto\n").await.unwrap();
+            let [a, b] = &first[..] else { panic!("{first:?}") };
+            // One waits to be let in, which it would not live to see at another socket.
+            let program = TcpStream::connect(b).unwrap();
+            let lines = format!("SocksPort auto IsolateDestPort\nSocksPort {b} PreferSOCKSNoAuth\n");
+            // What is content with any port leaves the one that is named.
+            assert_eq!(change(&mut ports, &lines).await.unwrap(), first);
+            assert!(ports.open[0].gate.entry.borrow().flags.isolation.dest_port);
+            assert!(ports.open[1].gate.entry.borrow().flags.prefer_no_auth);
+            assert_eq!(numbers(&ports), [0, 1]);
+            program.set_nonblocking(true).unwrap();
+            assert_eq!(program.peek(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+
+            assert_eq!(change(&mut ports, &format!("SocksPort {b}\n")).await.unwrap(), std::slice::from_ref(b));
+            assert!(TcpStream::connect(a).is_err() && TcpStream::connect(b).is_ok());
+            // A port that was closed and is open again is another.
+            let again = format!("SocksPort {a}\nSocksPort {b}\n");
+            assert_eq!(change(&mut ports, &again).await.unwrap(), first);
+            assert_eq!(numbers(&ports), [2, 1]);
+            assert!(change(&mut ports, &format!("DisableNetwork 1\n{again}")).await.unwrap().is_empty());
+            assert!(TcpStream::connect(a).is_err() && TcpStream::connect(b).is_err());
+        });
+    }
+
+    #[test]
+    fn one_that_cannot_be_opened_leaves_all_as_they_were() {
+        let scratch = Scratch::new("ports");
+        run(async {
+            let mut ports = ports();
+            let (old, new) = (scratch.0.join("old"), scratch.0.join("new"));
+            let line = |path: &std::path::Path| format!("SocksPort unix:{}\n", path.display());
+            let first = change(&mut ports, &format!("SocksPort auto\n{}", line(&old))).await.unwrap();
+            let held = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let holder = TcpListener::bind(held).unwrap();
+            let wrong = format!("{}SocksPort {held}\n", line(&new));
+            let complaint = change(&mut ports, &wrong).await.unwrap_err();
+            assert_eq!(complaint, format!("SocksPort {held}: the address is in use. Is Tor already running?"));
+            assert!(ports.places() == first && TcpStream::connect(&first[0]).is_ok());
+            assert!(old.exists() && !new.exists());
+            drop(holder);
+            let places = change(&mut ports, &wrong).await.unwrap();
+            assert_eq!(places, [new.display().to_string(), held.to_string()]);
+            assert!(TcpStream::connect(&first[0]).is_err() && !old.exists() && new.exists());
+        });
+    }
+
+    #[test]
+    fn a_socket_that_stays_lets_those_in_whom_its_line_names_now() {
+        let scratch = Scratch::new("modes");
+        run(async {
+            let mut ports = ports();
+            let path = scratch.0.join("socks");
+            let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            let line = format!("SocksPort unix:{}", path.display());
+            for (flags, expected) in [("", 0o600), ("WorldWritable", 0o666), ("GroupWritable", 0o660)] {
+                change(&mut ports, &format!("{line} {flags}\n")).await.unwrap();
+                assert_eq!((mode(), numbers(&ports)), (expected, vec![0]), "{flags}");
+            }
+            std::fs::set_permissions(&scratch.0, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let complaint = change(&mut ports, &line).await.unwrap_err();
+            assert!(complaint.contains("the directory of the socket must be private"), "{complaint}");
+            assert_eq!(mode(), 0o660);
+        });
     }
 }

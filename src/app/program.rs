@@ -58,7 +58,7 @@ impl Entry {
 /// How many programs are here. Where all seats are taken, whoever has longest not said what it
 /// wants makes room for the next: so a program that only connects shuts nobody out.
 pub struct Seats {
-    most: usize,
+    most: Cell<usize>,
     taken: Cell<usize>,
     /// Those who have not said what they want, in the order they came.
     silent: RefCell<BTreeMap<u64, Rc<Notify>>>,
@@ -75,23 +75,25 @@ pub struct Seat {
 impl Seats {
     /// As many as so many descriptors allow.
     pub fn new(descriptors: Option<usize>) -> Rc<Seats> {
+        let seats = Seats { most: Cell::new(0), taken: Cell::new(0), silent: RefCell::default(), next: Cell::new(0) };
+        seats.fit(descriptors);
+        Rc::new(seats)
+    }
+
+    /// There are so many descriptors now. Whoever is here stays.
+    pub fn fit(&self, descriptors: Option<usize>) {
         let most = descriptors.map_or(MAX_PROGRAMS, |all| all - RESERVED.min(all / 2));
-        Rc::new(Seats {
-            most: most.clamp(1, MAX_PROGRAMS),
-            taken: Cell::new(0),
-            silent: RefCell::default(),
-            next: Cell::new(0),
-        })
+        self.most.set(most.clamp(1, MAX_PROGRAMS));
     }
 
     /// How many there are.
     pub fn most(&self) -> usize {
-        self.most
+        self.most.get()
     }
 
     /// One for a new program, if there is one. Says also whether another must leave for it.
     pub fn take(self: &Rc<Self>) -> Option<(Seat, bool)> {
-        let is_full = self.taken.get() >= self.most;
+        let is_full = self.taken.get() >= self.most.get();
         if is_full {
             let (_, leave) = self.silent.borrow_mut().pop_first()?;
             leave.notify_one();
@@ -227,7 +229,8 @@ async fn answer(
     mut socks: Socks,
     request: &Request,
 ) {
-    let door = Door { number: entry.number, flags: &entry.flags, requests: driver.requests() };
+    let requests = driver.requests();
+    let door = Door { number: entry.number, flags: &entry.flags, requests: &requests };
     let (verdict, notices) = door.judge(request, from);
     notices.into_iter().for_each(|notice| warn(driver, request, notice));
     match verdict {
