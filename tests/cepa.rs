@@ -3,7 +3,7 @@
 //! None of these may dial: each has `DisableNetwork 1` or fails before that. What it does on a
 //! network is in `tests/interop/program.rs`, which is in an empty namespace.
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
 #![allow(clippy::disallowed_methods, reason = "a test of a program reads a clock and waits")]
 
 use std::fs::{self, Permissions};
@@ -222,9 +222,93 @@ fn signals_end_it_politely_or_not_at_all() {
     running.signal("TERM");
     let (status, text) = running.end();
     assert_eq!(status, Some(0));
-    assert!(text.contains("[warn] Received HUP") && text.ends_with("TERM, exiting cleanly.\n"), "{text}");
+    assert!(
+        text.contains("[notice] Received reload signal (hup).") && text.ends_with("TERM, exiting cleanly.\n"),
+        "{text}"
+    );
     let log = fs::read_to_string(log).unwrap();
     assert!(log.contains("[notice] cepa ") && log.ends_with("TERM, exiting cleanly.\n"), "{log}");
+}
+
+/// What is in a file, once `word` is.
+fn read_until(path: &str, word: &str) -> String {
+    for _ in 0..500 {
+        if let Ok(text) = fs::read_to_string(path)
+            && text.contains(word)
+        {
+            return text;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("nobody wrote {word:?} to {path}: {:?}", fs::read_to_string(path));
+}
+
+#[test]
+fn a_hang_up_opens_the_logs_anew_and_reads_the_options_again() {
+    let scratch = Scratch::new("reload");
+    let (log, old, other) = (scratch.path("log"), scratch.path("log.1"), scratch.path("other"));
+    let lines = format!("Log notice stdout\nLog notice file {log}\n");
+    let torrc = scratch.torrc(&lines);
+    let running = Running::start(&["-f", &torrc]);
+    // The log is moved away each time, as logrotate does.
+    let hang_up = |word: &str| {
+        fs::rename(&log, &old).unwrap();
+        running.signal("HUP");
+        let text = read_until(&log, word);
+        assert!(fs::read_to_string(&old).unwrap().contains("[notice] Received reload signal (hup). Reloading config"));
+        text
+    };
+    let text = hang_up("DisableNetwork is set");
+    assert!(
+        text.contains(&format!("[notice] Read configuration file \"{torrc}\".")) && !text.contains("[warn]"),
+        "{text}"
+    );
+    for (more, expected) in [
+        ("SockPort 1", format!("{torrc}:6: there is no option SockPort; did you mean SocksPort?")),
+        ("DirAuthority nobody", format!("{torrc}:6: DirAuthority wants")),
+        ("CacheDirectory /x", "CacheDirectory may not change while the program runs".to_owned()),
+        ("/DataDirectory", "DataDirectory may not change while the program runs".to_owned()),
+        ("TestingTorNetwork 1", "TestingTorNetwork may not change while the program runs".to_owned()),
+        ("Log err file /dev/null/x", "Log file /dev/null/x: Not a directory".to_owned()),
+    ] {
+        scratch.torrc(&format!("{lines}\n{more}"));
+        let text = hang_up("stay as they were");
+        assert!(text.contains(&format!("[warn] The options stay as they were: {expected}")), "{text}");
+        assert_eq!(text.matches("[warn]").count(), 1, "{text}");
+    }
+    fs::remove_file(&torrc).unwrap();
+    assert!(hang_up("stay as they were").contains(&format!("{torrc}: No such file")));
+
+    scratch.torrc(&format!("Log info file {other}\nLogTimeGranularity 86400000\nSocksPort 1 Frobnicate"));
+    fs::rename(&log, &old).unwrap();
+    running.signal("HUP");
+    let text = read_until(&other, "has no flag Frobnicate");
+    assert!(text.lines().all(|line| line.contains(" 00:00:00.000 [")), "{text}");
+    running.signal("TERM");
+    let (status, said) = running.end();
+    assert_eq!(status, Some(0));
+    // Nothing goes any more where nothing is logged any more.
+    assert!(said.contains("Received reload") && !said.contains("exiting cleanly") && !Path::new(&log).exists());
+    assert!(read_until(&other, "TERM").ends_with("TERM, exiting cleanly.\n"));
+}
+
+#[test]
+fn a_hang_up_without_a_torrc_is_as_good() {
+    let scratch = Scratch::new("none");
+    let (none, data, log) = (scratch.path("none"), scratch.path("data"), scratch.path("log"));
+    let file = format!("notice file {log}");
+    let words = ["-f", &none, "--ignore-missing-torrc", "--DisableNetwork", "1", "--DataDirectory", &data];
+    let running = Running::start(&[&words[..], &["--+Log", "notice stdout", "--+Log", &file]].concat());
+    fs::remove_file(&log).unwrap();
+    running.signal("HUP");
+    let text = read_until(&log, "DisableNetwork is set");
+    assert!(text.contains(&format!("\"{none}\" not present, using reasonable defaults.")), "{text}");
+    // One that is there by now counts.
+    fs::write(&none, "SafeLogging 0\nSafeLogging 1\n").unwrap();
+    running.signal("HUP");
+    read_until(&log, &format!("[warn] {none}:2: SafeLogging was given twice"));
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub mod logging;
 pub mod paths;
 pub mod ports;
 pub mod program;
+pub mod reload;
 pub mod runtime;
 pub mod signals;
 
@@ -35,7 +36,7 @@ use self::disk::{Directory, Fault, Lock};
 use self::driver::Driver;
 use self::files::{Files, Places};
 use self::logging::{Logger, Unopened};
-use self::ports::Ports;
+use self::reload::Running;
 use self::runtime::SystemClock;
 use self::signals::{Signals, Wish};
 use crate::client::Setup;
@@ -60,7 +61,8 @@ C tor reads; tor(1) says what they mean.
   --quiet, --hush          print nothing; nothing but what is wrong
   --version, -h, --help    print what it is; print this
 
-It ends at Ctrl-C. Exit status 1, and one line on standard error, if it cannot begin.";
+It ends at Ctrl-C, and reads its options again at SIGHUP. Exit status 1, and one line on standard
+error, if it cannot begin.";
 
 /// Why it cannot begin.
 #[derive(Debug)]
@@ -77,6 +79,8 @@ pub enum Error {
     Directory(&'static str, PathBuf, Fault),
     /// A port for programs.
     Port(String, listener::Fault),
+    /// An option that may not change any more.
+    Fixed(&'static str),
     /// It could begin, and cannot go on.
     Doomed(String),
     /// The executor, or signals.
@@ -92,6 +96,7 @@ impl fmt::Display for Error {
             Error::Log(Unopened { path, error }) => write!(f, "Log file {path}: {error}"),
             Error::Directory(option, path, fault) => write!(f, "{option} {}: {fault}", path.display()),
             Error::Port(port, fault) => write!(f, "SocksPort {port}: {fault}"),
+            Error::Fixed(option) => write!(f, "{option} may not change while the program runs"),
             Error::Doomed(why) => f.write_str(why),
             Error::System(error) => write!(f, "{error}"),
         }
@@ -132,7 +137,7 @@ fn obey(words: Vec<String>) -> Result<(), Error> {
             Setup::of(wanted.config)?;
             say("Configuration was valid");
         }
-        Command::Run(start) => run(&start)?,
+        Command::Run(start) => run(start)?,
     }
     Ok(())
 }
@@ -143,13 +148,11 @@ fn say(text: &str) {
 }
 
 /// Begins, and ends when a signal says so.
-fn run(start: &Start) -> Result<(), Error> {
-    let mut wanted = start.options().map_err(Error::Options)?;
-    let setup = Setup::of(wanted.config.clone())?;
-    wanted.config.logs = quieter(wanted.config.logs, start.quiet, wanted.has_logs);
+fn run(start: Start) -> Result<(), Error> {
+    let (wanted, setup) = understand(start.options(), start.quiet)?;
     let clock = SystemClock::start();
     let log = Rc::new(Logger::open(&wanted.config, clock).map_err(Error::Log)?);
-    let result = live(&wanted, setup, clock, &log);
+    let result = live(start, wanted, setup, clock, &log);
     log.finish();
     if let Err(error) = &result {
         log.fail(format_args!("{error}"));
@@ -157,25 +160,28 @@ fn run(start: &Start) -> Result<(), Error> {
     result
 }
 
-fn live(wanted: &Wanted, setup: Setup, clock: SystemClock, log: &Rc<Logger>) -> Result<(), Error> {
-    greet(wanted, log);
-    let config = &wanted.config;
-    let (places, _lock) = directories(config, log)?;
+/// What is wanted, with what follows from it for the client.
+fn understand(options: Result<Wanted, command::Error>, quiet: Quiet) -> Result<(Wanted, Setup), Error> {
+    let mut wanted = options.map_err(Error::Options)?;
+    let setup = Setup::of(wanted.config.clone())?;
+    wanted.config.logs = quieter(wanted.config.logs, quiet, wanted.has_logs);
+    Ok((wanted, setup))
+}
+
+fn live(start: Start, wanted: Wanted, setup: Setup, clock: SystemClock, log: &Rc<Logger>) -> Result<(), Error> {
+    greet(&wanted, log);
+    let (places, _lock) = directories(&wanted.config, log)?;
     // Its thread outlives the loop, and does what it was told last.
     let (files, done) = Files::start(places)?;
     let (runtime, local) = (runtime::executor()?, LocalSet::new());
     local.block_on(&runtime, async {
         let mut signals = Signals::listen()?;
         let driver = Driver::new(setup.with_files(), Dialler::new(Provider::best()), files, clock, Rc::clone(log));
-        let mut ports = Ports::new(&driver);
-        drop(ports.adopt(ports.plan(config)?));
-        if config.is_network_disabled {
-            log.notice(format_args!("DisableNetwork is set: nothing is listened to, and nobody is asked."));
-        }
+        let mut running = Running::begin(start, wanted, Rc::clone(&driver))?;
         drop(spawn_local(Rc::clone(&driver).hear_files(done)));
         drop(spawn_local(Rc::clone(&driver).run()));
         let doom = tokio::select! {
-            () = wait(&mut signals, log) => None,
+            () = wait(&mut signals, &mut running, log) => None,
             why = driver.doomed() => Some(why),
         };
         tokio::select! {
@@ -190,12 +196,12 @@ fn live(wanted: &Wanted, setup: Setup, clock: SystemClock, log: &Rc<Logger>) -> 
 }
 
 /// Until a signal says that it is over.
-async fn wait(signals: &mut Signals, log: &Logger) {
+async fn wait(signals: &mut Signals, running: &mut Running, log: &Logger) {
     loop {
         match signals.next().await {
             Wish::Interrupt => return log.notice(format_args!("Interrupt: exiting cleanly.")),
             Wish::Terminate => return log.notice(format_args!("Catching signal TERM, exiting cleanly.")),
-            Wish::Reload => log.warn(format_args!("Received HUP; the options are read at the start alone, so far.")),
+            Wish::Reload => running.reload().await,
             Wish::Other => log.info(format_args!("Received a signal that means nothing here.")),
         }
     }
@@ -203,16 +209,20 @@ async fn wait(signals: &mut Signals, log: &Logger) {
 
 fn greet(wanted: &Wanted, log: &Logger) {
     log.notice(format_args!("cepa {} running, with TLS by {}.", env!("CARGO_PKG_VERSION"), Provider::best().name()));
-    let path = &wanted.torrc.path;
-    match wanted.torrc.is_there {
-        true => log.notice(format_args!("Read configuration file \"{}\".", path.display())),
-        false => log
-            .notice(format_args!("Configuration file \"{}\" not present, using reasonable defaults.", path.display())),
-    }
-    wanted.warnings.iter().for_each(|warning| log.warn(format_args!("{warning}")));
+    tell(wanted, log);
     if disk::user() == Some(0) {
         log.warn(format_args!("You are running cepa as root. You don't need to, and you probably shouldn't."));
     }
+}
+
+/// Where the options come from, and what is odd about them.
+fn tell(wanted: &Wanted, log: &Logger) {
+    let path = wanted.torrc.path.display();
+    match wanted.torrc.is_there {
+        true => log.notice(format_args!("Read configuration file \"{path}\".")),
+        false => log.notice(format_args!("Configuration file \"{path}\" not present, using reasonable defaults.")),
+    }
+    wanted.warnings.iter().for_each(|warning| log.warn(format_args!("{warning}")));
 }
 
 /// Makes sure of the directories, and locks the one that no two programs may share.

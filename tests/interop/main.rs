@@ -67,6 +67,10 @@ const TESTS: &[Test] = &[
         "a_program_that_ends_its_half_ends_both_once_all_is_sent",
         program::a_program_that_ends_its_half_ends_both_once_all_is_sent,
     ),
+    (
+        "a_hang_up_opens_and_closes_ports_and_leaves_streams_alone",
+        program::a_hang_up_opens_and_closes_ports_and_leaves_streams_alone,
+    ),
     ("programs_that_ask_for_nothing_shut_nobody_out", program::programs_that_ask_for_nothing_shut_nobody_out),
     ("tor_starts_from_what_our_client_kept", kept::tor_starts_from_what_our_client_kept),
     ("our_client_starts_from_what_tor_kept", kept::our_client_starts_from_what_tor_kept),

@@ -1,7 +1,7 @@
 //! Our program, as programs meet it: `cepa` with a torrc, on the lab's network or on C tor's.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use cepa::lab::plan::{Plan, Town};
 
 use super::lab::{Guest, MIB};
 use super::relays;
-use super::tor::{Client, Folder};
+use super::tor::{Client, Folder, free_port};
 
 pub const CEPA: &str = env!("CARGO_BIN_EXE_cepa");
 /// How many descriptors it has where programs crowd it. C tor: a usual `ulimit -n`.
@@ -44,13 +44,73 @@ pub fn programs_fetch_through_the_lab_by_our_program() {
     assert_eq!(guest.connect("refuse.lab", 80).err(), Some(5));
     assert_eq!(guest.connect("nowhere.example", 80).err(), Some(4));
     // SOCKS4a, by a socket in the file system.
-    let mut program = UnixStream::connect(&socket).unwrap();
+    fetches_by_socks4a(UnixStream::connect(&socket).unwrap());
+    assert_eq!(guest.client().end(), Some(0));
+    assert!(!socket.exists());
+}
+
+fn fetches_by_socks4a(mut program: impl Read + Write) {
     program.write_all(b"\x04\x01\x00\x50\x00\x00\x00\x01\x00source-70000.lab\x00").unwrap();
     let mut answer = Vec::new();
     program.read_to_end(&mut answer).unwrap();
     assert!(answer.len() == 8 + 70_000 && answer.starts_with(&[0, 0x5A]));
-    assert_eq!(guest.client().end(), Some(0));
+}
+
+fn echoes(stream: &mut TcpStream) {
+    stream.write_all(b"hello").unwrap();
+    let mut back = [0; 5];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"hello");
+}
+
+pub fn a_hang_up_opens_and_closes_ports_and_leaves_streams_alone() {
+    let (town, lines) = lab();
+    let folder = Folder::with_data();
+    let (torrc, socket) = (folder.path().join("torrc"), folder.path().join("socks"));
+    let mut guest = Guest::with(start(&mut Command::new(CEPA), folder, &lines), Some(town));
+    let process = guest.client().id().to_string();
+    let hang_up = |lines: &str| {
+        std::fs::write(&torrc, lines).unwrap();
+        assert!(Command::new("kill").args(["-HUP", &process]).status().unwrap().success());
+    };
+    let mut open = guest.connect("echo.lab", 7).unwrap();
+    echoes(&mut open);
+    // One stays, one comes, one goes.
+    let new = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let before = std::fs::read_to_string(&torrc).unwrap();
+    let without: String = before.split_inclusive('\n').filter(|line| !line.contains("unix:")).collect();
+    let changed = format!("{without}SocksPort {new}\n");
+    hang_up(&changed);
+    guest.client().until(&["Closing no-longer-configured Socks listener on"]);
+    guest.fetches(1000);
+    fetches_by_socks4a(TcpStream::connect(new).unwrap());
+    assert!(UnixStream::connect(&socket).is_err());
+    echoes(&mut open);
+    // One that cannot come keeps the others from going.
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = held.local_addr().unwrap();
+    hang_up(&format!("{before}SocksPort {address}\n"));
+    let complaint = format!("The options stay as they were: SocksPort {address}: the address is in use.");
+    guest.client().until(&[&complaint]);
     assert!(!socket.exists());
+    fetches_by_socks4a(TcpStream::connect(new).unwrap());
+    // Nobody is let in any more, and who is in stays.
+    hang_up(&format!("{changed}SocksPolicy reject *\n"));
+    guest.client().until(&["Read configuration file"]);
+    assert!(is_closed(&mut TcpStream::connect(new).unwrap()));
+    echoes(&mut open);
+    hang_up(&changed);
+    guest.client().until(&["Read configuration file"]);
+    fetches_by_socks4a(TcpStream::connect(new).unwrap());
+    echoes(&mut open);
+    // What the client itself is told it does.
+    hang_up(&format!("{changed}DisableNetwork 1\n"));
+    guest.client().until(&["DisableNetwork is set"]);
+    assert!(is_closed(&mut open) && TcpStream::connect(new).is_err());
+    hang_up(&changed);
+    guest.client().until(&["Opened Socks listener connection (ready) on 127.0.0.1:"]);
+    fetches_by_socks4a(TcpStream::connect(new).unwrap());
+    assert_eq!(guest.client().end(), Some(0));
 }
 
 /// Our program on the network of these lines, which is another process's.
@@ -67,7 +127,7 @@ pub fn programs_fetch_through_tor_by_our_program() {
 pub fn a_program_that_ends_its_half_ends_both_once_all_is_sent() {
     let (town, lines) = lab();
     let guest = Guest::with(start(&mut Command::new(CEPA), Folder::with_data(), &lines), Some(town));
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut program = guest.connect("127.0.0.1", port).unwrap();
     let mut server = listener.accept().unwrap().0;
