@@ -342,14 +342,20 @@ fn a_state_that_cannot_be_read_ends_it_and_stays_as_it_is() {
 #[test]
 fn a_disk_that_hangs_holds_nobody_up() {
     let scratch = Scratch::new("stuck");
-    let running = Running::start(&["-f", &scratch.torrc("")]);
+    let log = scratch.path("log");
+    let running = Running::start(&["-f", &scratch.torrc(&format!("Log notice stdout\nLog notice file {log}"))]);
     // Whoever opens it to write waits for a reader.
     let pipe = Path::new(&scratch.path("data")).join("state.tmp");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let begun = std::time::Instant::now();
     running.signal("TERM");
     std::thread::sleep(Duration::from_millis(300));
+    // That is for one who stays.
+    running.signal("HUP");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(fs::read_to_string(&log).unwrap().ends_with("TERM, exiting cleanly.\n"));
     running.signal("TERM");
     assert_eq!(running.end().0, Some(0));
+    assert!(fs::read_to_string(&log).unwrap().ends_with("Another signal: not everything is written.\n"));
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }

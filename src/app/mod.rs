@@ -189,7 +189,7 @@ fn live(start: Start, wanted: Wanted, setup: Setup, clock: SystemClock, log: &Rc
                 log.warn(format_args!("The disk is too slow to have everything written."));
             },
             // Whoever says it twice does not want to wait.
-            _ = signals.next() => log.warn(format_args!("Another signal: not everything is written.")),
+            () = signals.end() => log.warn(format_args!("Another signal: not everything is written.")),
         }
         doom.map_or(Ok(()), |why| Err(Error::Doomed(why)))
     })

@@ -52,4 +52,9 @@ impl Signals {
             _ = self.second.recv() => Wish::Other,
         }
     }
+
+    /// The next that wants it to end; what others want is too late.
+    pub async fn end(&mut self) {
+        while !matches!(self.next().await, Wish::Interrupt | Wish::Terminate) {}
+    }
 }
