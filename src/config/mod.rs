@@ -203,6 +203,8 @@ pub struct Config {
     pub cache_directory: Option<String>,
     /// Whether to write to disk less often.
     pub avoids_disk_writes: bool,
+    /// How many descriptors the system must let us have (`ConnLimit`).
+    pub least_descriptors: u64,
     /// Who is trusted, and who is asked first.
     pub directory: DirectoryWish,
     /// Where programs speak SOCKS to us.
@@ -422,6 +424,7 @@ impl Config {
             data_directory: reader.text("DataDirectory"),
             cache_directory: reader.text("CacheDirectory"),
             avoids_disk_writes: reader.truth("AvoidDiskWrites")?,
+            least_descriptors: reader.number("ConnLimit")?,
             directory: reader.directory()?,
             socks_ports: reader.listeners("SocksPort")?,
             requests: reader.requests()?,

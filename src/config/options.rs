@@ -105,6 +105,9 @@ const fn testing(entry: Entry, value: &'static str) -> Entry {
     Entry { testing: Some(value), ..entry }
 }
 
+/// C tor: `ULIMIT_BUFFER`, which it finds out when it starts.
+const LEAST_CONN_LIMIT: u64 = 32;
+
 /// In the order of their names.
 pub static OPTIONS: &[Entry] = &[
     entry("AllowNonRFC953Hostnames", Truth, "0", "let names through that have other characters than host names"),
@@ -162,6 +165,12 @@ pub static OPTIONS: &[Entry] = &[
     entry("ClientUseIPv4", Truth, "1", "reach guards by IPv4"),
     entry("ClientUseIPv6", Truth, "1", "reach guards by IPv6"),
     entry("ConnectionPadding", Choice, "auto", "pad links to guards"),
+    entry(
+        "ConnLimit",
+        Number(LEAST_CONN_LIMIT, 0x7FFF_FFFF),
+        "1000",
+        "how many connections and files the system must let us have open",
+    ),
     entry("DataDirectory", Text, "", "where to keep what outlives a run"),
     testing(entry("DirAllowPrivateAddresses", Truth, "0", "believe in relays on private addresses"), "1"),
     entry("DirAuthority", Lines, "", "a directory authority, in place of the built-in ones"),

@@ -38,6 +38,7 @@ fn nothing_said_is_a_whole_configuration() {
     assert!(config.safe_logging && config.requests.refuses_internal && config.circuits.distinct_subnets);
     assert_eq!((config.circuits.paths_needed, config.circuits.stream_timeout), (None, None));
     assert_eq!(config.dormancy.timeout, Duration::from_secs(86_400));
+    assert_eq!(config.least_descriptors, 1000);
     assert!(warnings("").is_empty());
 }
 
@@ -115,6 +116,7 @@ fn complaints_name_the_line_the_option_and_what_would_be_right() {
         ("LongLivedPorts 1,x\n", "torrc:1: LongLivedPorts wants ports between commas, not \"1,x\""),
         ("ConnectionPadding 2\n", "torrc:1: ConnectionPadding wants 0, 1 or auto, not \"2\""),
         ("ClientOnly 7\n", "torrc:1: ClientOnly wants 0 or 1, not \"7\""),
+        ("ConnLimit 31\n", "torrc:1: ConnLimit wants a number from 32 to 2147483647, not \"31\""),
     ] {
         assert_eq!(complaint(text), expected);
     }
