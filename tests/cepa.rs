@@ -326,6 +326,50 @@ fn what_is_odd_is_warned_of_and_quiet_ones_hear_only_that() {
     child.wait().unwrap();
 }
 
+/// The program under a limit of descriptors, which `ulimit` is told.
+fn limited(limit: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_cepa")]);
+    command.args(["--defaults-torrc", "/dev/null/none"]).args(arguments).env("HOME", "/dev/null");
+    command
+}
+
+#[test]
+fn it_takes_the_descriptors_that_it_can_have_and_no_fewer_than_wanted() {
+    let scratch = Scratch::new("descriptors");
+    let torrc = scratch.torrc("Log info stdout");
+    let mut running = limited("-Sn 500", &["-f", &torrc]).stdout(Stdio::piped()).spawn().map(Running).unwrap();
+    let mut lines = BufReader::new(running.0.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
+    let said: Vec<String> = lines.by_ref().take_while(|line| !line.contains("DisableNetwork is set")).collect();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", running.0.id())).unwrap();
+    let mut limit = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap().split_whitespace();
+    let (soft, hard) = (limit.next().unwrap(), limit.next().unwrap());
+    assert!(soft == hard && soft != "500", "{limits}");
+    let expected = format!("[info] Raising max file descriptors from 500 to {hard}.");
+    assert!(said.iter().any(|line| line.ends_with(&expected)), "{said:?}");
+    // Less what else it needs, and no more than it ever lets in.
+    let most = hard.parse().map_or(8192, |hard: usize| (hard - 128).min(8192));
+    let expected = format!("[info] Up to {most} programs may be connected at once.");
+    assert!(said.iter().any(|line| line.ends_with(&expected)), "{said:?}");
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+
+    for (limit, more, wanted, most) in [("-n 999", "", 1000, 999), ("-n 300", "ConnLimit 301", 301, 300)] {
+        let output = limited(limit, &["-f", &scratch.torrc(more), "--quiet"]).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        let expected = format!("cepa: ConnLimit {wanted}: the system lets us have {most} descriptors.");
+        assert!(output.status.code() == Some(1) && text.starts_with(&expected), "{text}");
+    }
+    let few = scratch.torrc("Log info stdout\nConnLimit 300");
+    let mut running = limited("-n 300", &["-f", &few]).stdout(Stdio::piped()).spawn().map(Running).unwrap();
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.ends_with("[info] Up to 172 programs may be connected at once.")));
+    // More than there are is wrong later, too.
+    scratch.torrc("Log info stdout\nConnLimit 301");
+    running.signal("HUP");
+    assert!(lines.any(|line| line.contains("stay as they were: ConnLimit 301: the system lets us have 300")));
+}
+
 /// The guards are in it: whoever went on without them would write others over them.
 #[test]
 fn a_state_that_cannot_be_read_ends_it_and_stays_as_it_is() {

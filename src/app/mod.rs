@@ -8,6 +8,7 @@
 pub mod client;
 pub mod command;
 pub mod conn;
+pub mod descriptors;
 pub mod disk;
 pub mod driver;
 pub mod files;
@@ -32,6 +33,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use self::command::{Command, Misuse, Quiet, Start, Wanted};
 use self::conn::Dialler;
+use self::descriptors::TooFew;
 use self::disk::{Directory, Fault, Lock};
 use self::driver::Driver;
 use self::files::{Files, Places};
@@ -75,6 +77,8 @@ pub enum Error {
     Options(command::Error),
     /// A log.
     Log(Unopened),
+    /// The system.
+    Descriptors(TooFew),
     /// A directory of ours.
     Directory(&'static str, PathBuf, Fault),
     /// A port for programs.
@@ -94,6 +98,7 @@ impl fmt::Display for Error {
             Error::Misuse(misuse) => write!(f, "command line: {misuse}"),
             Error::Options(error) => write!(f, "{error}"),
             Error::Log(Unopened { path, error }) => write!(f, "Log file {path}: {error}"),
+            Error::Descriptors(too_few) => write!(f, "{too_few}"),
             Error::Directory(option, path, fault) => write!(f, "{option} {}: {fault}", path.display()),
             Error::Port(port, fault) => write!(f, "SocksPort {port}: {fault}"),
             Error::Fixed(option) => write!(f, "{option} may not change while the program runs"),
@@ -170,6 +175,7 @@ fn understand(options: Result<Wanted, command::Error>, quiet: Quiet) -> Result<(
 
 fn live(start: Start, wanted: Wanted, setup: Setup, clock: SystemClock, log: &Rc<Logger>) -> Result<(), Error> {
     greet(&wanted, log);
+    descriptors::raise(wanted.config.least_descriptors, log).map_err(Error::Descriptors)?;
     let (places, _lock) = directories(&wanted.config, log)?;
     // Its thread outlives the loop, and does what it was told last.
     let (files, done) = Files::start(places)?;

@@ -14,11 +14,10 @@ use std::rc::Rc;
 
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::Error;
 use super::driver::Driver;
 use super::listener::Listener;
 use super::program::{self, Entry, Seats};
-use super::runtime::descriptor_limit;
+use super::{Error, descriptors};
 use crate::config::Config;
 use crate::config::port::{Flags, Place, Port};
 
@@ -64,7 +63,7 @@ enum Step {
 impl Ports {
     /// None yet.
     pub fn new(driver: &Rc<Driver>) -> Ports {
-        let seats = Seats::new(descriptor_limit());
+        let seats = Seats::new(descriptors::limit());
         Ports { driver: Rc::clone(driver), seats, open: Vec::new(), next: 0 }
     }
 
@@ -106,7 +105,8 @@ impl Ports {
     /// Lets programs in where it is planned, and nowhere else. Each of what this gives is over
     /// once a socket is closed. To be called before anything else is planned.
     pub fn adopt(&mut self, Plan(steps): Plan) -> Vec<JoinHandle<()>> {
-        self.seats.fit(descriptor_limit());
+        self.seats.fit(descriptors::limit());
+        self.driver.log().info(format_args!("Up to {} programs may be connected at once.", self.seats.most()));
         let mut old = core::mem::take(&mut self.open);
         for (flags, step) in steps {
             let staying = |number| old.iter().position(|open| open.gate.entry.borrow().number == number);

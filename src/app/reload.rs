@@ -15,7 +15,7 @@ use super::command::{Start, Wanted};
 use super::driver::Driver;
 use super::logging::Sinks;
 use super::ports::{Plan, Ports};
-use super::{Error, tell, understand};
+use super::{Error, descriptors, tell, understand};
 use crate::client::Setup;
 
 /// What runs, and what it runs by.
@@ -65,6 +65,7 @@ impl Running {
         if let Some(option) = self.wanted.config.fixed_difference(&wanted.config) {
             return Err(Error::Fixed(option));
         }
+        descriptors::raise(wanted.config.least_descriptors, self.driver.log()).map_err(Error::Descriptors)?;
         let sinks = Sinks::open(&wanted.config).map_err(Error::Log)?;
         let plan = self.ports.plan(&wanted.config)?;
         Ok(Next { wanted, setup, sinks, plan })

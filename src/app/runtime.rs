@@ -50,10 +50,3 @@ impl SystemClock {
 pub fn executor() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
-
-/// How many descriptors the system lets us have, where it says so in a file.
-pub fn descriptor_limit() -> Option<usize> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
-}
