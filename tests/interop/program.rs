@@ -79,7 +79,8 @@ pub fn a_hang_up_opens_and_closes_ports_and_leaves_streams_alone() {
     let new = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let before = std::fs::read_to_string(&torrc).unwrap();
     let without: String = before.split_inclusive('\n').filter(|line| !line.contains("unix:")).collect();
-    let changed = format!("{without}SocksPort {new}\n");
+    // Those who name the network say the same, on other lines.
+    let changed = format!("SocksPort {new}\n{without}");
     hang_up(&changed);
     guest.client().until(&["Closing no-longer-configured Socks listener on"]);
     guest.fetches(1000);
