@@ -360,14 +360,19 @@ fn it_takes_the_descriptors_that_it_can_have_and_no_fewer_than_wanted() {
         let expected = format!("cepa: ConnLimit {wanted}: the system lets us have {most} descriptors.");
         assert!(output.status.code() == Some(1) && text.starts_with(&expected), "{text}");
     }
-    let few = scratch.torrc("Log info stdout\nConnLimit 300");
-    let mut running = limited("-n 300", &["-f", &few]).stdout(Stdio::piped()).spawn().map(Running).unwrap();
-    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines().map_while(Result::ok);
-    assert!(lines.any(|line| line.ends_with("[info] Up to 172 programs may be connected at once.")));
-    // More than there are is wrong later, too.
-    scratch.torrc("Log info stdout\nConnLimit 301");
+    let log = scratch.path("log");
+    let few = |limit| scratch.torrc(&format!("Log info file {log}\nConnLimit {limit}"));
+    let running = limited("-n 300", &["-f", &few(300)]).spawn().map(Running).unwrap();
+    read_until(&log, "[info] Up to 172 programs may be connected at once.");
+    // Whoever limits it further while it runs is heard at the next reload.
+    let fewer = ["--pid", &running.0.id().to_string(), "--nofile=240:240"];
+    assert!(Command::new("prlimit").args(fewer).status().unwrap().success());
+    few(240);
     running.signal("HUP");
-    assert!(lines.any(|line| line.contains("stay as they were: ConnLimit 301: the system lets us have 300")));
+    read_until(&log, "[info] Up to 120 programs may be connected at once.");
+    few(241);
+    running.signal("HUP");
+    read_until(&log, "stay as they were: ConnLimit 241: the system lets us have 240");
 }
 
 /// The guards are in it: whoever went on without them would write others over them.

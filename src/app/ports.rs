@@ -248,12 +248,12 @@ mod tests {
             let [a, b] = &first[..] else { panic!("{first:?}") };
             // One waits to be let in, which it would not live to see at another socket.
             let program = TcpStream::connect(b).unwrap();
-            let lines = format!("SocksPort auto IsolateDestPort\nSocksPort {b} PreferSOCKSNoAuth\n");
+            let lines = format!("SocksPort auto IsolateDestPort\nSocksPort {a} PreferSOCKSNoAuth\n");
             // What is content with any port leaves the one that is named.
-            assert_eq!(change(&mut ports, &lines).await.unwrap(), first);
+            assert_eq!(change(&mut ports, &lines).await.unwrap(), [b.clone(), a.clone()]);
             assert!(ports.open[0].gate.entry.borrow().flags.isolation.dest_port);
             assert!(ports.open[1].gate.entry.borrow().flags.prefer_no_auth);
-            assert_eq!(numbers(&ports), [0, 1]);
+            assert_eq!(numbers(&ports), [1, 0]);
             program.set_nonblocking(true).unwrap();
             assert_eq!(program.peek(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 
@@ -265,6 +265,8 @@ mod tests {
             assert_eq!(numbers(&ports), [2, 1]);
             assert!(change(&mut ports, &format!("DisableNetwork 1\n{again}")).await.unwrap().is_empty());
             assert!(TcpStream::connect(a).is_err() && TcpStream::connect(b).is_err());
+            assert_eq!(change(&mut ports, &again).await.unwrap(), first);
+            assert_eq!(numbers(&ports), [3, 4]);
         });
     }
 
