@@ -6,7 +6,7 @@
 //! core/or/dos.c, which is the other side; its clients know no such bound.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::RsaId;
 use crate::base::time::Tick;
@@ -58,6 +58,9 @@ pub struct Budget {
     buckets: BTreeMap<RsaId, Pair>,
     /// Circuits that were begun before anybody knew of a limit, by relay: they count too.
     early: BTreeMap<RsaId, u64>,
+    /// Relays that are being dialled: what is begun over them goes out when they answer, all of
+    /// it at once, so that until then nothing is gained.
+    dialled: BTreeSet<RsaId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,9 +100,7 @@ impl Budget {
     /// Takes a token for a circuit over a guard, or says when there will be one.
     pub fn take(&mut self, guard: &RsaId, limit: Option<Limit>, awaited: Awaited, now: Tick) -> Result<(), Tick> {
         let Some(limit) = limit else { return Ok(()) };
-        let pair = self.pair(guard, limit, now);
-        pair.all.fill(limit, 1, now);
-        pair.later.fill(limit.half(), 2, now);
+        let pair = self.filled(guard, limit, now);
         let mut wait = pair.all.wait(limit, 1);
         if awaited == Awaited::Later {
             wait = wait.max(pair.later.wait(limit.half(), 2));
@@ -117,8 +118,7 @@ impl Budget {
     /// A circuit was begun that did not ask: to a directory that was not chosen as a guard, and
     /// may be one all the same.
     pub fn spend(&mut self, relay: &RsaId, limit: Limit, now: Tick) {
-        let pair = self.pair(relay, limit, now);
-        pair.all.fill(limit, 1, now);
+        let pair = self.filled(relay, limit, now);
         pair.all.level = pair.all.level.saturating_sub(TOKEN);
     }
 
@@ -127,6 +127,33 @@ impl Budget {
         if self.early.len() < MAX_BUCKETS || self.early.contains_key(relay) {
             *self.early.entry(*relay).or_default() += 1;
         }
+    }
+
+    /// A relay is dialled, which may take long.
+    pub fn on_dial(&mut self, relay: RsaId, limit: Option<Limit>, now: Tick) {
+        if let Some(limit) = limit.filter(|_| self.buckets.contains_key(&relay)) {
+            self.filled(&relay, limit, now);
+        }
+        self.dialled.insert(relay);
+    }
+
+    /// It has answered, or never will.
+    pub fn on_dialled(&mut self, relay: &RsaId, now: Tick) {
+        if self.dialled.remove(relay)
+            && let Some(pair) = self.buckets.get_mut(relay)
+        {
+            (pair.all.filled, pair.later.filled) = (now, now);
+        }
+    }
+
+    fn filled(&mut self, guard: &RsaId, limit: Limit, now: Tick) -> &mut Pair {
+        let is_dialled = self.dialled.contains(guard);
+        let pair = self.pair(guard, limit, now);
+        if !is_dialled {
+            pair.all.fill(limit, 1, now);
+            pair.later.fill(limit.half(), 2, now);
+        }
+        pair
     }
 
     fn pair(&mut self, guard: &RsaId, limit: Limit, now: Tick) -> &mut Pair {
@@ -191,6 +218,17 @@ mod tests {
         // Nobody goes below nothing.
         (0..9).for_each(|_| budget.spend(&GUARD, limit, at(1000)));
         assert_eq!(budget.take(&GUARD, Some(limit), Awaited::Now, at(1000)), Err(at(1500)));
+    }
+
+    #[test]
+    fn nothing_is_gained_while_a_guard_is_dialled() {
+        let (mut budget, limit) = (Budget::default(), Limit::of(&params(LIVE)));
+        assert_eq!(drain(&mut budget, limit, Awaited::Now, at(0)), 58);
+        budget.on_dial(GUARD, limit, at(5000));
+        assert_eq!(drain(&mut budget, limit, Awaited::Now, at(20_000)), 10);
+        budget.on_dialled(&GUARD, at(30_000));
+        assert_eq!(drain(&mut budget, limit, Awaited::Now, at(30_000)), 0);
+        assert_eq!(drain(&mut budget, limit, Awaited::Now, at(31_000)), 2);
     }
 
     #[test]

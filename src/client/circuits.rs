@@ -502,6 +502,27 @@ impl Pool {
         }
     }
 
+    /// A relay is dialled.
+    pub fn on_dial(&mut self, relay: Option<RsaId>, dir: Option<&NetDir>, now: Tick) {
+        if let Some(relay) = relay {
+            self.budget.on_dial(relay, dir.and_then(|dir| Limit::of(dir.consensus().params())), now);
+        }
+    }
+
+    /// It has answered, or never will.
+    pub fn on_dialled(&mut self, relay: Option<RsaId>, now: Tick) {
+        if let Some(relay) = relay {
+            self.budget.on_dialled(&relay, now);
+        }
+    }
+
+    /// A path that a controller chose is taken, with a token for its first hop. Err says when
+    /// there will be one.
+    pub fn take_token(&mut self, first: Option<RsaId>, dir: &NetDir, now: Tick) -> Result<(), Tick> {
+        let limit = Limit::of(dir.consensus().params());
+        first.map_or(Ok(()), |first| self.budget.take(&first, limit, Awaited::Now, now))
+    }
+
     /// What to build ahead, if anything. C tor: `circuit_predict_and_launch_new`.
     pub fn foresee(&mut self, world: &World<'_>) -> Option<Need> {
         let now = world.now.tick;

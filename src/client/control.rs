@@ -6,8 +6,6 @@
 //! controllers speak. Called by the shell. Spec: control-spec, "EXTENDCIRCUIT" and those
 //! after it. C tor: feature/control/control_cmd.c.
 
-use core::net::SocketAddr;
-
 use super::circuits::{End, Phase};
 use super::events::{CircuitReason, CircuitStatus, Purpose, StreamReason, StreamStatus};
 use super::junction::{LEG, TunnelNo};
@@ -16,9 +14,10 @@ use super::upkeep::{BUILD_LIMIT, path_hop};
 use super::{Client, Output};
 use crate::base::RsaId;
 use crate::base::random::Entropy;
-use crate::base::time::Now;
+use crate::base::time::{Now, Tick};
 use crate::circuit::hop::HopNo;
 use crate::directory::params::Param;
+use crate::path::rules::Rules;
 use crate::path::{Hop, MAX_GIVEN, Path};
 use crate::wire::relay_msg::EndReason;
 
@@ -37,6 +36,8 @@ pub enum Refused {
     NoSuchHop,
     /// The stream is not one that waits for a circuit.
     NotWaiting,
+    /// The first relay would take us for a flood, until then.
+    NotBefore(Tick),
 }
 
 impl Client {
@@ -58,9 +59,11 @@ impl Client {
         now: Now,
         entropy: &mut dyn Entropy,
     ) -> Result<TunnelNo, Refused> {
-        let is_fine = hops.len() <= MAX_GIVEN && self.dir().is_some();
-        let first = hops.first().filter(|_| is_fine).ok_or(Refused::BadPath)?;
-        let address = first.ipv4.map(SocketAddr::from).or(first.ipv6.map(SocketAddr::from)).ok_or(Refused::BadPath)?;
+        let first = hops.first().filter(|_| hops.len() <= MAX_GIVEN).ok_or(Refused::BadPath)?;
+        let rules = Rules { reach: self.setup.reach(), ..Rules::default() };
+        let address = rules.address(first.ipv4, first.ipv6).ok_or(Refused::BadPath)?;
+        let dir = self.bootstrap.dir().ok_or(Refused::BadPath)?;
+        self.pool.take_token(first.ids.rsa, dir, now.tick).map_err(Refused::NotBefore)?;
         let path = Path { hops, address, guard: None, restriction: None };
         let no = self.begin_circuit(path, false, purpose, None, now, entropy).ok_or(Refused::BadPath)?;
         self.work(now, entropy);

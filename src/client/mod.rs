@@ -286,7 +286,7 @@ impl Client {
         let circuits: Vec<TunnelNo> = self.pool.iter().map(|(no, _)| no).collect();
         circuits.into_iter().for_each(|no| self.drop_circuit(no, End::Ours, CircuitReason::Requested, now, entropy));
         let links: Vec<LinkNo> = self.links.iter().map(|(link, _)| link).collect();
-        links.into_iter().for_each(|link| self.let_go(link));
+        links.into_iter().for_each(|link| self.let_go(link, now));
     }
 
     // --- links ---------------------------------------------------------------------------
@@ -464,7 +464,7 @@ impl Client {
         }
         let junction = &self.junction;
         for link in self.links.idle(|link| junction.tunnels_on(link) > 0, now.tick) {
-            self.let_go(link);
+            self.let_go(link, now);
         }
         self.work(now, entropy);
     }
@@ -508,6 +508,7 @@ impl Client {
         {
             self.bootstrap.note(Notice::Clock(skew, Source::Directory));
         }
+        self.pool.on_dialled(self.links.goal(link).and_then(|(ids, _)| ids.rsa), now.tick);
         let proved = established.relay.as_ref();
         let proved = proved.map(|it| RelayIds { rsa: Some(it.rsa()), ed25519: Some(it.ed25519()) });
         self.links.on_up(link, proved.unwrap_or_default());
@@ -646,6 +647,7 @@ impl Client {
                 false => LinkStatus::Failed(why, circuits),
             },
         );
+        self.pool.on_dialled(self.links.goal(link).and_then(|(ids, _)| ids.rsa), now.tick);
         self.links.on_down(link);
         // Circuits hear of it as reports.
         self.junction.drop_link(link);
@@ -654,7 +656,8 @@ impl Client {
         errands.into_iter().for_each(|tunnel| self.fail_errand(tunnel, now, entropy));
     }
 
-    fn let_go(&mut self, link: LinkNo) {
+    fn let_go(&mut self, link: LinkNo, now: Now) {
+        self.pool.on_dialled(self.links.goal(link).and_then(|(ids, _)| ids.rsa), now.tick);
         self.say_link(link, LinkStatus::Closed(LinkReason::Done, 0));
         self.links.on_down(link);
         self.junction.drop_link(link);
@@ -701,6 +704,7 @@ impl Client {
             Step::Wait(link) => Some(link),
             Step::Dial(link, to) => {
                 self.outputs.push_back(Output::Dial { link, to, way: goal.way });
+                self.pool.on_dial(goal.ids.rsa, self.bootstrap.dir(), now.tick);
                 self.say_link(link, LinkStatus::Launched);
                 Some(link)
             }
