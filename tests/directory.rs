@@ -400,7 +400,8 @@ fn how_long_a_path_takes() {
     let now = Now { tick: Tick::new(Duration::from_secs(100_000)), wall: Wall::from_secs(START + 7200) };
     let nobody = rules::Avoided::new();
     let (rules, wish) = (rules::Rules::default(), guards::Wish::default());
-    let view = View { dir: &dir, rules, dropped: &nobody, wish, paths_needed: None, program: "test", now };
+    let view =
+        View { dir: &dir, rules, dropped: &nobody, wish, uses_guards: true, paths_needed: None, program: "test", now };
     let (mut guards, mut entropy) = (guards::Guards::new(), Drawn(1));
     best("sample guards", || {
         guards = guards::Guards::new();

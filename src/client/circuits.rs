@@ -51,11 +51,20 @@ impl<'a> World<'a> {
     fn view(&self, dropped: &'a Avoided) -> View<'a> {
         let rules = Rules {
             are_subnets_distinct: self.setup.config.circuits.distinct_subnets,
+            refuses_private: !self.setup.config.circuits.allows_private,
             reach: self.setup.reach(),
             wishes: &NoWishes,
         };
-        let (wish, paths_needed) = (self.setup.guards(), self.setup.config.circuits.paths_needed);
-        View { dir: self.dir, rules, dropped, wish, paths_needed, program: PROGRAM, now: self.now }
+        View {
+            dir: self.dir,
+            rules,
+            dropped,
+            wish: self.setup.guards(),
+            uses_guards: self.setup.config.guards.are_used,
+            paths_needed: self.setup.config.circuits.paths_needed,
+            program: PROGRAM,
+            now: self.now,
+        }
     }
 }
 
@@ -559,10 +568,11 @@ impl Pool {
     }
 
     /// An expected port that no exit serves is not asked for again until it is wanted again.
-    pub fn forget_ports(&mut self, need: &Need) {
-        if let Need::Exit { targets, .. } = need {
-            targets.iter().for_each(|target| self.ports.forget(target.port));
-        }
+    /// False if the need was for no port.
+    pub fn forget_ports(&mut self, need: &Need) -> bool {
+        let Need::Exit { targets, .. } = need else { return false };
+        targets.iter().for_each(|target| self.ports.forget(target.port));
+        !targets.is_empty()
     }
 
     fn is_test_due(&self, clean: usize, world: &World<'_>) -> bool {
@@ -696,14 +706,16 @@ impl Pool {
         if let Some(tally) = &mut circuit.tally {
             self.bias.on_closed(tally, &mut self.guards, closer, false);
         }
-        let Some(choice) = circuit.path.guard else { return };
         if was_built {
             return;
         }
+        if end != End::Ours && circuit.purpose != Purpose::Controller {
+            self.pause(world.map(|world| world.now.tick), entropy);
+        }
+        let Some(choice) = circuit.path.guard else { return };
         if end == End::Ours {
             return self.guards.on_cancelled(&choice.id);
         }
-        self.pause(world.map(|world| world.now.tick), entropy);
         let first_failed = circuit.hops_built == 0 && end != End::Destroyed;
         match world {
             // C tor: a DESTROY from the guard says that it lives.

@@ -235,7 +235,7 @@ impl Client {
         entropy: &mut dyn Entropy,
     ) -> Option<Result<Path, Refusal>> {
         self.meet_directory(now, entropy);
-        if !self.setup.config.guards.are_used || !self.bootstrap.is_live(now.wall) {
+        if !self.bootstrap.is_live(now.wall) {
             return None;
         }
         let world = world(&self.bootstrap, &self.setup, now)?;

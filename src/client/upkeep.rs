@@ -178,7 +178,7 @@ impl Client {
                 Ok(path) => {
                     self.begin_circuit(path, is_stable, Purpose::General, None, now, entropy);
                 }
-                Err(Refusal::Path(path::Error::NoExit)) => self.pool.forget_ports(&need),
+                Err(Refusal::Path(path::Error::NoExit)) if self.pool.forget_ports(&need) => {}
                 Err(Refusal::Path(_)) => return self.pool.on_no_path(now.tick, entropy),
                 Err(Refusal::NotBefore(_) | Refusal::Busy) => return,
             }

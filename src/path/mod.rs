@@ -22,6 +22,7 @@ use crate::base::error::{Blame, Scope};
 use crate::base::random::Entropy;
 use crate::base::time::Now;
 use crate::base::{RelayIds, RsaId};
+use crate::directory::consensus::Flag;
 use crate::directory::weights::Position;
 use crate::directory::{NetDir, NtorKey, Protocol, Protocols, Relay, RelayIndex};
 
@@ -185,6 +186,8 @@ pub struct View<'a> {
     pub dropped: &'a Avoided,
     /// How many guards the user wants.
     pub wish: Wish,
+    /// Whether circuits begin with guards. C tor: `UseEntryGuards`.
+    pub uses_guards: bool,
     /// Which share of all paths must be known, if the user says.
     pub paths_needed: Option<f64>,
     /// The name and version of this program, for the state file.
@@ -236,7 +239,8 @@ impl<'a> View<'a> {
             return Err(Error::DirectoryOld);
         }
         let is_enough = self.dir.share().is_enough(self.dir.consensus().params(), self.paths_needed);
-        if is_enough && !guards.lacks_descriptor(self.scene()) { Ok(()) } else { Err(Error::NotEnoughDirectory) }
+        let lacks_guard = self.uses_guards && guards.lacks_descriptor(self.scene());
+        if is_enough && !lacks_guard { Ok(()) } else { Err(Error::NotEnoughDirectory) }
     }
 
     /// A path for a need. `guards` must have been updated with this view; what becomes of the
@@ -278,34 +282,51 @@ impl<'a> View<'a> {
         guards: &mut Guards,
         entropy: &mut dyn Entropy,
     ) -> Result<Path, Error> {
+        if !self.uses_guards {
+            let first = self.entry(&last, quality, avoided, entropy).ok_or(Error::NoGuard)?;
+            return self.over(first, None, last, between, quality, avoided, entropy);
+        }
         let restriction = Some(Restriction::Path(Arc::new(self.guards_beside(&last, avoided))));
         let choice =
             guards.choose(Usage::Traffic, restriction.as_ref(), self.scene(), entropy).ok_or(Error::NoGuard)?;
-        let path = self.over_guard(choice, last, between, quality, avoided, entropy);
+        let guard = self.dir.by_rsa_id(&choice.id).map(|guard| Hop::of(&guard)).ok_or(Error::GuardsOutdated);
+        let path = guard.and_then(|first| self.over(first, Some(choice), last, between, quality, avoided, entropy));
         if path.is_err() {
             guards.on_cancelled(&choice.id);
         }
         Ok(Path { restriction, ..path? })
     }
 
-    fn over_guard(
+    /// A first hop that is no guard of ours, for who wants none. C tor: `choose_good_entry_server`.
+    fn entry(&self, last: &Hop, quality: Quality, avoided: &Avoided, entropy: &mut dyn Entropy) -> Option<Hop> {
+        let last = Neighbour::new(last, self.dir);
+        let may = |relay: &Relay<'_>| {
+            self.rules.is_guard_allowed(relay)
+                && !last.is_related(relay, self.dir, &self.rules)
+                && !avoided.contains(&relay.rsa_id())
+        };
+        self.draw(Place::Guard, quality, may, entropy)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a path is made of")]
+    fn over(
         &self,
-        choice: Choice,
+        first: Hop,
+        guard: Option<Choice>,
         last: Hop,
         between: usize,
         quality: Quality,
         avoided: &Avoided,
         entropy: &mut dyn Entropy,
     ) -> Result<Path, Error> {
-        let guard = self.dir.by_rsa_id(&choice.id).ok_or(Error::GuardsOutdated)?;
-        let address = self.rules.address(Some(guard.ipv4()), guard.ipv6()).ok_or(Error::GuardsOutdated)?;
-        let mut hops = vec![Hop::of(&guard)];
+        let address = self.rules.address(first.ipv4, first.ipv6).ok_or(Error::GuardsOutdated)?;
+        let mut hops = vec![first];
         for _ in 0..between {
             let middle = self.middle(&hops, &last, quality, avoided, entropy).ok_or(Error::NoMiddle)?;
             hops.push(middle);
         }
         hops.push(last);
-        Ok(Path { hops, address, guard: Some(choice), restriction: None })
+        Ok(Path { hops, address, guard, restriction: None })
     }
 
     fn middle(
@@ -354,6 +375,9 @@ impl<'a> View<'a> {
         guards: &mut Guards,
         entropy: &mut dyn Entropy,
     ) -> Result<Path, Error> {
+        if !self.uses_guards {
+            return self.of_any_directory(outdated, entropy);
+        }
         let restriction = (!outdated.is_empty()).then(|| Restriction::Outdated(Arc::clone(outdated)));
         let choice =
             guards.choose(Usage::Directory, restriction.as_ref(), self.scene(), entropy).ok_or(Error::NoGuard)?;
@@ -364,6 +388,20 @@ impl<'a> View<'a> {
             return Err(Error::GuardsOutdated);
         };
         Ok(Path { hops: vec![Hop::of(&guard)], address, guard: Some(choice), restriction })
+    }
+
+    /// Any relay that has the directory. C tor: `router_pick_directory_server`.
+    fn of_any_directory(&self, outdated: &Avoided, entropy: &mut dyn Entropy) -> Result<Path, Error> {
+        let may = |relay: &Relay<'_>| {
+            relay.flags().has(Flag::V2Dir)
+                && relay.flags().has(Flag::Running)
+                && self.rules.is_guard_allowed(relay)
+                && !outdated.contains(&relay.rsa_id())
+        };
+        let drawn = weights::draw(self.dir, Position::Directory, may, entropy);
+        let relay = drawn.and_then(|index| self.dir.relay(index)).ok_or(Error::NoGuard)?;
+        let address = self.rules.address(Some(relay.ipv4()), relay.ipv6()).ok_or(Error::NoGuard)?;
+        Ok(Path { hops: vec![Hop::of(&relay)], address, guard: None, restriction: None })
     }
 
     fn given(&self, ids: &[RsaId]) -> Result<Path, Error> {

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::Hop;
 use crate::base::RsaId;
+use crate::base::address::is_internal;
 use crate::directory::consensus::Flag;
 use crate::directory::weights::Position;
 use crate::directory::{NetDir, Relay, RelayIndex};
@@ -77,6 +78,9 @@ pub enum Place {
 }
 
 impl Place {
+    /// All there are.
+    pub const ALL: [Place; 4] = [Place::Guard, Place::Middle, Place::Exit, Place::Inner];
+
     /// By which weights relays are drawn for it. C tor: the last hop of an inner path is drawn
     /// as those between are.
     pub fn position(self) -> Position {
@@ -148,6 +152,9 @@ pub struct Rules<'a> {
     /// Whether two relays of one subnet may not be on one path. C tor: `EnforceDistinctSubnets`,
     /// off in testing networks.
     pub are_subnets_distinct: bool,
+    /// Whether relays on addresses of this machine or a local network are not used. C tor: the
+    /// opposite of `ExtendAllowPrivateAddresses`.
+    pub refuses_private: bool,
     /// How first hops are connected to.
     pub reach: Reach,
     /// What the user says.
@@ -156,7 +163,7 @@ pub struct Rules<'a> {
 
 impl Default for Rules<'_> {
     fn default() -> Self {
-        Rules { are_subnets_distinct: true, reach: Reach::default(), wishes: &NoWishes }
+        Rules { are_subnets_distinct: true, refuses_private: false, reach: Reach::default(), wishes: &NoWishes }
     }
 }
 
@@ -174,7 +181,12 @@ impl Rules<'_> {
                 Place::Inner => !has(Flag::MiddleOnly),
                 Place::Middle => true,
             }
+            && self.is_public_enough(relay)
             && self.wishes.allows(relay, place)
+    }
+
+    fn is_public_enough(&self, relay: &Relay<'_>) -> bool {
+        !(self.refuses_private && is_internal((*relay.ipv4().ip()).into()))
     }
 
     /// Whether a relay is one of which guards are sampled, wishes aside. C tor:
@@ -186,7 +198,9 @@ impl Rules<'_> {
 
     /// Whether the user lets us use a relay as a guard, and connect to it.
     pub fn is_guard_allowed(&self, relay: &Relay<'_>) -> bool {
-        self.wishes.allows(relay, Place::Guard) && self.address(Some(relay.ipv4()), relay.ipv6()).is_some()
+        self.is_public_enough(relay)
+            && self.wishes.allows(relay, Place::Guard)
+            && self.address(Some(relay.ipv4()), relay.ipv6()).is_some()
     }
 
     /// Whether a first hop may be connected to there.

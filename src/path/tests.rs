@@ -1,7 +1,6 @@
 use super::*;
 use crate::base::random::Seeded;
 use crate::base::time::{Tick, Wall};
-use crate::directory::consensus::Flag;
 use crate::directory::testing::{Sketch, family, id, net};
 use core::time::Duration;
 use proptest::prelude::*;
@@ -44,7 +43,16 @@ impl World {
 
 fn view<'a>(dir: &'a NetDir, rules: Rules<'a>, now: Now) -> View<'a> {
     const NOBODY: &Avoided = &Avoided::new();
-    View { dir, rules, dropped: NOBODY, wish: Wish::default(), paths_needed: None, program: "test", now }
+    View {
+        dir,
+        rules,
+        dropped: NOBODY,
+        wish: Wish::default(),
+        uses_guards: true,
+        paths_needed: None,
+        program: "test",
+        now,
+    }
 }
 
 fn exit_to(port: u16) -> Need {
@@ -224,6 +232,39 @@ fn a_guard_without_a_microdescriptor_serves_the_directory_only() {
     assert_eq!(world.pick(&exit_to(80)), Err(Error::NoGuard));
     let path = world.pick(&Need::Directory { outdated: Arc::default() }).unwrap();
     assert_eq!((ids(&path), path.hops[0].ntor), (vec![id(3)], None));
+}
+
+/// C tor: `UseEntryGuards 0`.
+#[test]
+fn who_wants_no_guards_begins_anywhere_that_could_be_one() {
+    let mut relays: Vec<_> = (0..6).map(|_| Sketch::new("Fast Stable Guard V2Dir", 9)).collect();
+    relays.extend((0..2).map(|_| Sketch::new("Fast Stable", 9)));
+    relays.extend((0..2).map(|_| Sketch::new("Fast Exit", 9).with(EXIT)));
+    let dir = net("", "", &relays);
+    let view = View { uses_guards: false, ..view(&dir, Rules::default(), now()) };
+    let (mut guards, mut entropy) = (Guards::new(), Seeded(5));
+    assert_eq!(view.check(&guards), Ok(()));
+    let mut first = |need: &Need| -> BTreeSet<RsaId> {
+        let mut pick = || view.pick(need, &mut guards, &mut entropy).unwrap();
+        (0..200).map(|_| pick()).inspect(|path| assert!(path.guard.is_none())).map(|path| ids(&path)[0]).collect()
+    };
+    let possible: BTreeSet<_> = (0..6).map(id).collect();
+    assert_eq!(first(&exit_to(80)), possible);
+    assert_eq!(first(&Need::Directory { outdated: Arc::new([id(2)].into()) }), &possible - &[id(2)].into());
+    assert!(guards.records().next().is_none());
+}
+
+/// C tor: `ExtendAllowPrivateAddresses`.
+#[test]
+fn relays_on_private_addresses_are_used_by_who_allows_it() {
+    let guard = |at: u8| Sketch::new("Fast Stable Guard V2Dir Exit", 9).with(EXIT).at([at, at, 0, 1]);
+    let dir = net("", "", &[guard(10), guard(127), guard(50), guard(51), guard(52)]);
+    for refuses_private in [false, true] {
+        let rules = Rules { refuses_private, ..Rules::default() };
+        let fit = |relay: &Relay<'_>| Place::ALL.iter().all(|place| rules.is_fit(relay, *place, Quality::default()));
+        let fits: Vec<bool> = dir.relays().map(|relay| fit(&relay) && rules.is_guard_allowed(&relay)).collect();
+        assert_eq!(fits.iter().filter(|fits| **fits).count(), if refuses_private { 3 } else { 5 });
+    }
 }
 
 #[test]

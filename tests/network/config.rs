@@ -78,3 +78,29 @@ fn another_network_is_another_one() {
     assert!(shell.client.dir().is_none() && !relays.is_empty());
     assert!(!is_served(&mut shell, &mut network, "a"));
 }
+
+/// C tor: `UseEntryGuards 0`.
+#[test]
+fn who_wants_no_guards_confirms_none_and_asks_any_relay() {
+    let (mut network, relays, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, setup_with(&cache, "UseEntryGuards 0"));
+    for user in 0..40 {
+        let told = shell.serve(&mut network, connect("source-400.lab", &format!("{user}")), MINUTE);
+        assert_eq!(told.read.len(), 400, "{told:?}");
+    }
+    let dialled: std::collections::BTreeSet<_> = shell.dialled.iter().collect();
+    // Those that could be guards, and are not exits.
+    assert_eq!(dialled.len(), 7, "{dialled:?}");
+    assert!(relays[..7].iter().all(|relay| dialled.contains(&network.facts(*relay).address)));
+    let disk = shell.end(&mut network);
+    let state = String::from_utf8(disk.files["state"].clone()).unwrap();
+    assert!(!state.contains("confirmed_on"), "{state}");
+}
+
+#[test]
+fn relays_on_private_addresses_are_no_use_where_they_are_not_allowed() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, setup_with(&cache, "ExtendAllowPrivateAddresses 0"));
+    let told = shell.serve(&mut network, connect("source-400.lab", "a"), 3 * MINUTE);
+    assert!(told.failure.is_some() && shell.client.pool().iter().next().is_none(), "{told:?}");
+}
