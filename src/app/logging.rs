@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(paper.text(), "[notice] Bootstrapped 5% (conn): Connecting to a relay\n");
 
         let (terminal, paper) = logger(true, true);
-        terminal.progress(Progress::LoadingDescriptors);
+        terminal.progress(Progress::LoadingDescriptors(50));
         terminal.notice(format_args!("a line"));
         terminal.finish();
         let text = String::from_utf8(paper.0.borrow().clone()).unwrap();

@@ -18,6 +18,7 @@ use super::driver::Driver;
 use super::listener::Listener;
 use super::program::{self, Entry, Seats};
 use super::{Error, descriptors};
+use crate::base::redact::Sensitive;
 use crate::config::Config;
 use crate::config::port::{Flags, Place, Port};
 
@@ -166,8 +167,9 @@ async fn welcome(driver: Rc<Driver>, gate: Rc<Gate>, seats: Rc<Seats>) {
             }
         };
         // C tor: an address is asked about with port 1. Sockets in the file system have modes.
-        if from.is_some_and(|from| !driver.requests().policy.accepts(from.ip(), 1)) {
-            log.notice(format_args!("Denying socks connection from untrusted address [scrubbed]."));
+        if let Some(from) = from.filter(|from| !driver.requests().policy.accepts(from.ip(), 1)) {
+            let from = Sensitive::new(from.ip());
+            log.notice(format_args!("Denying socks connection from untrusted address {}.", log.show(&from)));
             continue;
         }
         let Some((seat, is_full)) = seats.take() else {

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::driver::Driver;
 use super::listener::Stream;
+use crate::base::redact::Sensitive;
 use crate::client::{Failure, Found, RequestNo};
 use crate::config::port::Flags;
 use crate::proxy::Request;
@@ -244,7 +245,9 @@ async fn answer(
         Verdict::Answer(found) => socks.handle_found(&found),
         Verdict::Refuse(failure) => {
             let (log, rare) = (driver.log(), driver.rare());
-            log.warn_rarely(&rare.refused, format_args!("A program's request was refused: {failure:?}."));
+            let (host, port) = (Sensitive::new(request.host.text()), request.port);
+            let host = log.show(&host);
+            log.warn_rarely(&rare.refused, format_args!("A request for {host}:{port} was refused: {failure:?}."));
             socks.handle_failure(failure);
         }
     }

@@ -32,7 +32,7 @@ use crate::directory::consensus::{ClientProtocols, Consensus, Lifetime, Unchecke
 use crate::directory::decompress::{Decompressor, OFFERED};
 use crate::directory::download::{Backoff, Fetcher, Holding, MAX_UNREACHABLE, Want, requests};
 use crate::directory::http::{self, Answer, Ask, Held};
-use crate::directory::{self, NetDir, microdesc, store};
+use crate::directory::{self, NetDir, Share, microdesc, store};
 use crate::link::handshake::ClockSkew;
 use crate::wire::protover::Protocols;
 
@@ -113,6 +113,8 @@ pub struct Bootstrap {
     superfluous: VecDeque<FetchNo>,
     next_fetch: u32,
     progress: Progress,
+    /// The steps that nobody was told of.
+    steps: VecDeque<Progress>,
     keep: Keep,
     /// When this program was made: what an older consensus requires of clients is history.
     released: Wall,
@@ -222,6 +224,7 @@ impl Bootstrap {
             superfluous: VecDeque::new(),
             next_fetch: 0,
             progress: Progress::Starting,
+            steps: VecDeque::new(),
             keep: Keep::new(wish.keeps_files),
             released: wish.released,
             is_too_old: false,
@@ -245,6 +248,17 @@ impl Bootstrap {
     /// How far it is.
     pub fn progress(&self) -> Progress {
         self.progress
+    }
+
+    /// The next step that it has come to.
+    pub fn poll_step(&mut self) -> Option<Progress> {
+        self.steps.pop_front()
+    }
+
+    fn step(&mut self, step: Progress) {
+        if self.progress.reach(step) {
+            self.steps.push_back(step);
+        }
     }
 
     /// Whether paths can be built.
@@ -330,7 +344,7 @@ impl Bootstrap {
         if fetch.body.is_none() {
             fetch.body = Decompressor::for_answer(&fetch.what.ask(self.servers.trusted()), head).ok();
             if matches!(fetch.what, What::Consensus(_)) {
-                self.progress.reach(Progress::LoadingStatus);
+                self.step(Progress::LoadingStatus);
                 if !self.is_first_to_arrive(no, now.tick) {
                     return true;
                 }
@@ -464,7 +478,7 @@ impl Bootstrap {
 
     /// The connection, the link or the circuit to some directory got so far.
     pub fn on_step(&mut self, step: Progress) {
-        self.progress.reach(step);
+        self.step(step);
     }
 
     /// The user is to be told, unless that was said before; of a clock, unless it was said that
@@ -533,13 +547,13 @@ impl Bootstrap {
 
     /// Paths can be built.
     pub fn on_enough(&mut self) {
-        self.progress.reach(Progress::EnoughDirectory);
+        self.step(Progress::EnoughDirectory);
     }
 
     /// A circuit of many hops got so far.
     pub fn on_later_step(&mut self, step: Progress) {
         if self.progress >= Progress::EnoughDirectory {
-            self.progress.reach(step);
+            self.step(step);
         }
     }
 
@@ -694,7 +708,7 @@ impl Bootstrap {
         if self.room_for(Kind::Certificates, 1, now) == 0 || self.certificate_pace.rests(now.tick) {
             return Vec::new();
         }
-        self.progress.reach(Progress::LoadingKeys);
+        self.step(Progress::LoadingKeys);
         // C tor: whoever gave the consensus is asked first; it can be reached, and may be already.
         let is_first = self.of_kind(Kind::Certificates).next().is_none();
         let source = self.waiting.as_ref().filter(|waiting| waiting.in_vain == 0 && is_first);
@@ -725,7 +739,7 @@ impl Bootstrap {
         missing.retain(|digest| !under_way.contains(digest));
         let parts: Vec<Vec<[u8; 32]>> = requests(&missing).take(free).map(<[_]>::to_vec).collect();
         if !parts.is_empty() {
-            self.progress.reach(Progress::RequestingDescriptors);
+            self.step(Progress::RequestingDescriptors);
             self.last_microdescs = Some(now.tick);
         }
         let order = |asked: Vec<[u8; 32]>| {
@@ -794,7 +808,7 @@ impl Bootstrap {
             What::Certificates { asked, text } => self.take_certificates(&asked, &text, now, entropy),
             What::Microdescs { mut left, parser, .. } => {
                 parser.finish(&mut |found| take_microdesc(&mut keeping, &mut left, found));
-                self.progress.reach(Progress::LoadingDescriptors);
+                self.note_descriptors();
                 // What it did not have it may never have.
                 if left.is_empty() { Ok(()) } else { Err(directory::Error::AnswerIncomplete) }
             }
@@ -847,6 +861,13 @@ impl Bootstrap {
                 }
                 Ok(())
             }
+        }
+    }
+
+    fn note_descriptors(&mut self) {
+        if let Some(dir) = self.dir.as_ref().filter(|_| self.progress < Progress::EnoughDirectory) {
+            let needed = Share::needed(dir.consensus().params(), self.asking.paths_needed);
+            self.step(Progress::loading(dir.share().of_paths(), needed));
         }
     }
 

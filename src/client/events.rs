@@ -14,9 +14,8 @@ use std::collections::VecDeque;
 use super::circuits::Phase;
 use super::junction::{LinkNo, TunnelNo};
 use super::notices::Notice;
-use super::silence::Jump;
 use super::streams::{Failure, RequestNo, State, Wish};
-use super::{Client, Output, Progress};
+use super::{Client, Progress};
 use crate::base::error::Blame;
 use crate::base::redact::Sensitive;
 use crate::base::time::{Now, Wall};
@@ -30,6 +29,9 @@ use crate::wire::relay_msg::EndReason;
 
 /// How many events may wait for whoever subscribed; ours. Those beyond are counted and lost.
 pub const MAX_EVENTS: usize = 16_384;
+
+/// So many links that could not be had are worth a warning. C tor: `BOOTSTRAP_PROBLEM_THRESHOLD`.
+const MANY_PROBLEMS: u32 = 10;
 
 /// Which events somebody wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,10 +87,27 @@ pub enum Event {
     BuildTimes(Box<Times>),
     /// Whether the network answers at all.
     Alive(bool),
-    /// The wall clock did.
-    Jumped(Jump),
+    /// A user must know something.
+    Notice(Notice),
+    /// A link could not be had, and there is no circuit yet.
+    Problem(Problem),
     /// So many events had no room.
     Lost(u32),
+}
+
+/// Why there is no circuit yet, perhaps.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// How far the client is.
+    pub progress: Progress,
+    /// What was wrong with the link.
+    pub reason: LinkReason,
+    /// How many there were by now.
+    pub count: u32,
+    /// Whether that is worth a warning: it is not the first, or it will not go away.
+    pub is_warning: bool,
+    /// The link.
+    pub link: LinkFacts,
 }
 
 /// What there is to say of a link. Its number is no stream's.
@@ -100,6 +119,8 @@ pub struct LinkFacts {
     pub ids: RelayIds,
     /// Where it is.
     pub address: SocketAddr,
+    /// What it has carried.
+    pub traffic: link::Traffic,
 }
 
 /// How far a link is.
@@ -405,6 +426,11 @@ impl Client {
         self.events.poll()
     }
 
+    /// What all links have carried since the start.
+    pub fn traffic(&self) -> link::Traffic {
+        self.junction.traffic()
+    }
+
     /// All links, and how far they are.
     pub fn links(&self) -> impl Iterator<Item = (LinkFacts, LinkStatus)> + '_ {
         self.links.iter().filter_map(|(link, is_up)| {
@@ -447,7 +473,8 @@ impl Client {
     // --- what is said, and when ----------------------------------------------------------
 
     fn link_facts(&self, link: LinkNo) -> Option<LinkFacts> {
-        self.links.goal(link).map(|(ids, address)| LinkFacts { link, ids, address })
+        let traffic = self.junction.traffic_of(link);
+        self.links.goal(link).map(|(ids, address)| LinkFacts { link, ids, address, traffic })
     }
 
     fn circuit_facts(&self, no: TunnelNo) -> Option<CircuitFacts> {
@@ -488,6 +515,26 @@ impl Client {
         }
     }
 
+    /// C tor: `control_event_bootstrap_prob_or`.
+    pub(super) fn say_problem(&mut self, link: LinkNo, reason: LinkReason) {
+        let progress = self.bootstrap.progress();
+        if self.links.is_up(link) || progress == Progress::Done {
+            return;
+        }
+        self.problems = self.problems.saturating_add(1);
+        let (count, facts) = (self.problems, self.link_facts(link));
+        let is_warning = count >= MANY_PROBLEMS || reason == LinkReason::NoRoute;
+        let problem = facts.map(|link| Problem { progress, reason, count, is_warning, link });
+        self.events.say(Mask::NETWORK, || problem.map(Event::Problem));
+    }
+
+    /// What the user is to be told next, and controllers too.
+    pub(super) fn poll_notice(&mut self) -> Option<Notice> {
+        let notice = self.bootstrap.poll_notice()?;
+        self.events.say(Mask::NETWORK, || Some(Event::Notice(notice.clone())));
+        Some(notice)
+    }
+
     pub(super) fn say_circuit(&mut self, no: TunnelNo, status: CircuitStatus) {
         if self.events.wants(Mask::CIRCUITS) {
             let facts = self.circuit_facts(no);
@@ -522,7 +569,7 @@ impl Client {
             self.events.say(Mask::GUARDS, || Some(Event::Guard(news)));
         }
         for alarm in self.pool.take_alarms() {
-            self.outputs.push_back(Output::Notice(Notice::Guard(alarm)));
+            self.bootstrap.say(Notice::Guard(alarm));
         }
         if let Some(change) = self.pool.take_times_change() {
             let times = &self.pool.times;

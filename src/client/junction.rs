@@ -20,7 +20,7 @@ use crate::circuit::{self, Output};
 use crate::link::handshake::Established;
 use crate::link::identity::LeafDigest;
 use crate::link::padding::Timing;
-use crate::link::{self, Cells, Link};
+use crate::link::{self, Cells, Link, Traffic};
 use crate::wire::batch::CellBatch;
 use crate::wire::cell::{BODY_LEN, CircId};
 use crate::wire::cell_msg::DestroyReason;
@@ -64,6 +64,8 @@ pub struct Junction {
     ready: BTreeSet<LinkNo>,
     reports: VecDeque<Report>,
     batch: CellBatch,
+    /// What links have carried that are gone.
+    past: Traffic,
 }
 
 /// A link and the circuits on it.
@@ -107,7 +109,9 @@ impl Junction {
 
     /// A connection is gone. Its tunnels are told.
     pub fn drop_link(&mut self, no: LinkNo) {
-        self.links.remove(&no);
+        if let Some(joined) = self.links.remove(&no) {
+            self.past = self.past.plus(joined.link.traffic());
+        }
         self.ready.remove(&no);
         let over: Vec<_> = self.tunnels.iter().filter(|(_, routed)| routed.link == no).map(|(no, _)| *no).collect();
         for tunnel in over {
@@ -236,6 +240,16 @@ impl Junction {
             }
         }
         self.release(routed.link, routed.circ_id);
+    }
+
+    /// What a link has carried.
+    pub fn traffic_of(&self, no: LinkNo) -> Traffic {
+        self.links.get(&no).map(|joined| joined.link.traffic()).unwrap_or_default()
+    }
+
+    /// What all links have carried, those that are gone too.
+    pub fn traffic(&self) -> Traffic {
+        self.links.values().fold(self.past, |sum, joined| sum.plus(joined.link.traffic()))
     }
 
     /// How many tunnels are on a link.

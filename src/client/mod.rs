@@ -149,8 +149,6 @@ pub struct Client {
     last_wish: Tick,
     idle_before: Duration,
     kept: Kept,
-    /// What was last told of how far it is.
-    told: Progress,
     outputs: VecDeque<Output>,
     ids: Ids,
     events: Events,
@@ -159,6 +157,8 @@ pub struct Client {
     /// Requests wait for a controller to say which circuit they get.
     holds_requests: bool,
     clocks: Clocks,
+    /// How many links could not be had before the first circuit was.
+    problems: u32,
 }
 
 /// Takes what streams bring while a read of a link is worked on.
@@ -216,13 +216,13 @@ impl Client {
             last_wish: Tick::default(),
             idle_before: Duration::ZERO,
             kept,
-            told: Progress::Starting,
             outputs: VecDeque::new(),
             ids: Ids::default(),
             events: Events::default(),
             was_alive: true,
             holds_requests: false,
             clocks: Clocks::default(),
+            problems: 0,
         }
     }
 
@@ -268,7 +268,6 @@ impl Client {
         }
         if is_other_network {
             self.bootstrap = bootstrap_of(&self.setup);
-            self.told = Progress::Starting;
             self.can_build = false;
         }
         self.known = None;
@@ -298,6 +297,7 @@ impl Client {
         };
         self.links.on_dialled(link);
         self.on_alive(link, now);
+        self.reach([Progress::Connected, Progress::CircuitConnected]);
         self.reach([Progress::Handshake, Progress::CircuitHandshake]);
         self.junction.add_link(link, wanted, leaf, address.ip(), self.timing(), now);
     }
@@ -365,7 +365,7 @@ impl Client {
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         let own = self.outputs.pop_front();
-        let own = own.or_else(|| self.bootstrap.poll_notice().map(Output::Notice));
+        let own = own.or_else(|| self.poll_notice().map(Output::Notice));
         let own = own.or_else(|| self.bootstrap.poll_fault().map(|(name, error)| Output::BadFile(name, error)));
         own.or_else(|| self.kept.poll_fault().map(|(line, fault)| Output::BadState(line, fault)))
     }
@@ -515,6 +515,7 @@ impl Client {
         self.bootstrap.on_network_back();
         self.on_alive(link, now);
         self.say_link(link, LinkStatus::Connected);
+        self.reach([Progress::HandshakeDone, Progress::CircuitHandshakeDone]);
         self.reach([Progress::OneHop, Progress::CircuitCreate]);
         let (mode, timing) = (self.setup.padding(), self.timing());
         if let Some(link) = self.junction.link_mut(link) {
@@ -640,6 +641,7 @@ impl Client {
     /// A link is gone, or will never be.
     fn give_up(&mut self, link: LinkNo, why: LinkReason, now: Now, entropy: &mut dyn Entropy) {
         let circuits = self.junction.tunnels_on(link);
+        self.say_problem(link, why);
         self.say_link(
             link,
             match self.links.is_up(link) {
@@ -739,9 +741,7 @@ impl Client {
     }
 
     fn tell(&mut self) {
-        let progress = self.bootstrap.progress();
-        if progress > self.told {
-            self.told = progress;
+        while let Some(progress) = self.bootstrap.poll_step() {
             self.outputs.push_back(Output::Progress(progress));
             self.events.say(Mask::NETWORK, || Some(Event::Progress(progress)));
         }

@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use super::Client;
 use super::circuits::End;
-use super::events::{CircuitReason, Event, Mask, StreamReason};
+use super::events::{CircuitReason, StreamReason};
 use super::junction::{LinkNo, TunnelNo};
 use super::notices::Notice;
 use super::streams::{RequestNo, State};
@@ -51,7 +51,6 @@ impl Client {
     /// To be called first with each input that brings the time.
     pub(super) fn watch_clocks(&mut self, now: Now, entropy: &mut dyn Entropy) {
         let Some(jump) = self.clocks.look(now) else { return };
-        self.events.say(Mask::NETWORK, || Some(Event::Jumped(jump)));
         self.bootstrap.say(Notice::Jumped(jump));
         self.bootstrap.stir();
         for link in self.links.doubt(now.tick) {

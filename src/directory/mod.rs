@@ -496,7 +496,12 @@ impl Share {
     /// Whether that is enough to build circuits by: as much as the user says, or else the
     /// consensus.
     pub fn is_enough(&self, params: &params::Params, wish: Option<f64>) -> bool {
-        self.of_paths() >= wish.unwrap_or_else(|| f64::from(params.get(Param::MinPathsForCircsPct)) / 100.0)
+        self.of_paths() >= Share::needed(params, wish)
+    }
+
+    /// The share of paths that is enough.
+    pub fn needed(params: &params::Params, wish: Option<f64>) -> f64 {
+        wish.unwrap_or_else(|| f64::from(params.get(Param::MinPathsForCircsPct)) / 100.0)
     }
 }
 

@@ -222,6 +222,26 @@ pub struct Link {
     outgoing: Vec<u8>,
     outputs: VecDeque<Output>,
     spare: Vec<Cells>,
+    /// How much of the buffer of the next read is of reads before.
+    held: usize,
+    traffic: Traffic,
+}
+
+/// What a link has carried, as TLS sees it: bytes of cells, padding among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Towards us.
+    pub read: u64,
+    /// Away from us.
+    pub written: u64,
+}
+
+impl Traffic {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Traffic) -> Traffic {
+        Traffic { read: self.read + other.read, written: self.written + other.written }
+    }
 }
 
 enum State {
@@ -257,6 +277,8 @@ impl Link {
             outgoing: Vec::new(),
             outputs: VecDeque::new(),
             spare: Vec::new(),
+            held: 0,
+            traffic: Traffic::default(),
         }
     }
 
@@ -265,12 +287,20 @@ impl Link {
     /// Dropping it loses nothing.
     pub fn begin_read(&mut self) -> Vec<u8> {
         let spare = self.spare.last_mut().map(|cells| core::mem::take(&mut cells.buffer));
-        self.framer.begin_read(spare.unwrap_or_default())
+        let buffer = self.framer.begin_read(spare.unwrap_or_default());
+        self.held = buffer.len();
+        buffer
+    }
+
+    /// What it has carried so far.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// Takes what a read brought. After an error the link is dead, and every further call
     /// gives the same error.
     pub fn handle_read(&mut self, buffer: Vec<u8>, now: Now) -> Result<(), Error> {
+        self.traffic.read += count(buffer.len().saturating_sub(self.held));
         self.check_handshake_time(now)?;
         let mut read = self.spare.pop().unwrap_or_default();
         read.buffer = buffer;
@@ -370,6 +400,7 @@ impl Link {
     /// All bytes that wait to be written. To be called only when TLS has written what it
     /// was given before.
     pub fn take_transmit(&mut self) -> Option<Vec<u8>> {
+        self.traffic.written += count(self.outgoing.len());
         (!self.outgoing.is_empty()).then(|| core::mem::take(&mut self.outgoing))
     }
 
@@ -519,6 +550,10 @@ impl Link {
             self.outgoing.resize(self.outgoing.len() + cell::BODY_LEN - body.len(), 0);
         }
     }
+}
+
+fn count(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -78,6 +78,15 @@ impl Host {
         }
     }
 
+    /// As it is written, to be shown to those who may see it.
+    pub fn text(&self) -> String {
+        match self {
+            Host::Ip(ip) => ip.to_string(),
+            Host::Name(name) => name.clone(),
+            Host::Onion(_) => "[onion]".to_owned(),
+        }
+    }
+
     /// Whether it is nobody's on the public network, so that no exit should be asked.
     /// C tor: `tor_addr_is_internal`, and the names of `ClientRejectInternalAddresses`.
     pub fn is_internal(&self) -> bool {

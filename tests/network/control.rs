@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use cepa::internal::base::RsaId;
 use cepa::internal::circuit::hop::HopNo;
-use cepa::internal::client::RequestNo;
 use cepa::internal::client::circuits::Phase;
 use cepa::internal::client::control::Refused;
 use cepa::internal::client::events::{
-    Bytes, CircuitReason, CircuitStatus, Event, LinkStatus, Mask, Purpose, StreamReason, StreamStatus,
+    Bytes, CircuitReason, CircuitStatus, Event, LinkReason, LinkStatus, Mask, Purpose, StreamReason, StreamStatus,
 };
 use cepa::internal::client::junction::TunnelNo;
+use cepa::internal::client::{Progress, RequestNo};
 use cepa::internal::directory::consensus::Flag;
 use cepa::internal::wire::relay_msg::EndReason;
-use cepa::lab::network::Network;
+use cepa::lab::network::{Network, Place};
 
-use super::client::{Shell, connect, directory_network, honest, resolve, wish};
+use super::client::{Shell, connect, directory_network, honest, resolve, setup_with, wish};
 use super::seed;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -213,4 +213,48 @@ fn a_controller_ends_what_it_likes() {
     shell.turn(&mut network);
     assert_eq!(shell.requests[&no].end, Some(false));
     assert_eq!(of_circuit(&shell, tunnel).last(), Some(&CircuitStatus::Closed(CircuitReason::Requested)));
+}
+
+/// C tor: `control_event_bootstrap_prob_or`.
+#[test]
+fn a_controller_hears_why_there_is_no_circuit_yet() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let id = "A".repeat(40);
+    let delay = "ClientBootstrapConsensusAuthorityDownloadInitialDelay 60\nDirAuthorityFallbackRate 0";
+    let setup = setup_with(&cache, &format!("{delay}\nFallbackDir 192.0.2.1:80 orport=443 id={id}"));
+    let mut shell = Shell::prepare(&network, setup);
+    shell.client.subscribe(Mask::NETWORK);
+    shell.begin(&mut network);
+    shell.run_until(&mut network, 5 * MINUTE, |_| false);
+    let problems = shell.events.iter().filter_map(|event| match event {
+        Event::Problem(problem) => Some(problem),
+        _ => None,
+    });
+    let problems: Vec<_> = problems.collect();
+    assert!(problems.len() >= 3, "{problems:?}");
+    for (at, problem) in problems.iter().enumerate() {
+        let said = (problem.count as usize, problem.reason, problem.is_warning, problem.link.address.to_string());
+        assert_eq!(said, (at + 1, LinkReason::Refused, at >= 9, "192.0.2.1:443".to_owned()));
+    }
+    let count = |shell: &Shell| shell.events.iter().filter(|event| matches!(event, Event::Problem(_))).count();
+    assert_eq!(shell.progress.last(), Some(&Progress::Done));
+    let before = count(&shell);
+    network.part(&[Place::Scripts]);
+    shell.run_until(&mut network, 5 * MINUTE, |_| false);
+    assert_eq!(count(&shell), before);
+}
+
+/// What links carry is what a relay has read and written.
+#[test]
+fn a_controller_learns_how_much_is_carried() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    let told = shell.serve(&mut network, connect("source-200000.lab", "a"), MINUTE);
+    assert_eq!(told.read.len(), 200_000);
+    let all = shell.client.traffic();
+    assert!(all.read > 200_000 && all.read < 400_000 && all.written > 2000, "{all:?}");
+    let of_links = shell.client.links().map(|(facts, _)| facts.traffic.read).sum::<u64>();
+    assert!(of_links <= all.read && of_links > 200_000);
+    shell.run_until(&mut network, 60 * MINUTE, |_| false);
+    assert!(shell.client.traffic().read >= all.read);
 }

@@ -77,7 +77,7 @@ fn a_machine_that_slept_asks_over_new_connections_at_once() {
     assert_eq!((told.end, told.read.len()), (Some(true), 5000));
     assert!(took < Duration::from_secs(2), "{took:?}");
     let jump = Jump::Ahead(20 * MINUTE);
-    assert!(shell.events.iter().any(|event| matches!(event, Event::Jumped(by) if *by == jump)));
+    assert!(shell.events.iter().any(|event| matches!(event, Event::Notice(Notice::Jumped(by)) if *by == jump)));
     assert!(shell.notices.contains(&Notice::Jumped(jump)), "{:?}", shell.notices);
 }
 
