@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 
 use crate::base::error::{Blame, Scope};
 use crate::base::{Ed25519Id, RsaId};
+use crate::crypto::kdf;
 use crate::wire;
 use crate::wire::netdoc;
 
@@ -205,6 +206,9 @@ pub struct NetDir {
     /// Members of families by list, ascending: relays by their index, and from the number of
     /// relays on those that are in no consensus now, but may be in the next.
     families: Pool<Box<[u16]>>,
+    /// Where the families are that lines with these digests came to. Authorities write the same
+    /// line for all of a family, and reading one takes longer than hashing it.
+    family_lines: BTreeMap<[u8; 32], Place>,
     strangers: Strangers,
     /// The families that relays proved to be of, each set ascending.
     family_ids: Pool<Box<[u32]>>,
@@ -225,6 +229,7 @@ impl NetDir {
             by_ed25519: Vec::with_capacity(usize::from(count)),
             policies: Pool::default(),
             families: Pool::default(),
+            family_lines: BTreeMap::new(),
             strangers: Strangers::default(),
             family_ids: Pool::default(),
             tokens: BTreeMap::new(),
@@ -283,6 +288,10 @@ impl NetDir {
             is_here: true,
         };
         wanted.into_iter().for_each(|index| self.set(index, known));
+        if self.missing == 0 {
+            // Nobody asks for them any more.
+            self.family_lines = BTreeMap::new();
+        }
         true
     }
 
@@ -312,9 +321,17 @@ impl NetDir {
         if line.is_empty() {
             return NONE;
         }
+        let digest = kdf::sha256(&[line.as_bytes()]);
+        if let Some(place) = self.family_lines.get(&digest).copied()
+            && own.is_none_or(|own| self.families.get(place).is_some_and(|list| list.binary_search(&own).is_ok()))
+        {
+            return place;
+        }
         let members = microdesc::family_members(line).map(RsaId);
         let numbers = numbers(members, &self.consensus, &mut self.strangers).chain(own);
-        intern(&mut self.families, sorted(numbers))
+        let place = intern(&mut self.families, sorted(numbers));
+        self.family_lines.insert(digest, place);
+        place
     }
 
     fn family_ids(&mut self, line: &str) -> Place {
@@ -458,6 +475,7 @@ impl NetDir {
             + (self.by_digest.capacity() + self.by_ed25519.capacity()) * size_of::<RelayIndex>()
             + self.policies.heap_bytes(Policy::heap_bytes)
             + self.families.heap_bytes(|list| size_of_val(&**list))
+            + self.family_lines.len() * size_of::<([u8; 32], Place)>()
             + self.strangers.ids.capacity() * size_of::<RsaId>()
             + self.strangers.numbers.len() * size_of::<(RsaId, u16)>()
             + self.family_ids.heap_bytes(|set| size_of_val(&**set))

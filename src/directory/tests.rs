@@ -83,7 +83,7 @@ fn made(hour: u8, relays: &[(&str, u32, &str)]) -> (String, Vec<String>) {
     let mut microdescs = Vec::new();
     for (number, (flags, bandwidth, lines)) in relays.iter().enumerate() {
         let microdesc = format!("onion-key\n{lines}id x {number}\n");
-        let digest = text::base64_unpadded(&crate::crypto::kdf::sha256(&[microdesc.as_bytes()]));
+        let digest = text::base64_unpadded(&kdf::sha256(&[microdesc.as_bytes()]));
         let id = text::base64_unpadded(&id(number).0);
         text.push_str(&format!(
             "r n{number} {id} 2038-01-01 00:00:00 10.0.0.{number} 9001 0\nm {digest}\ns {flags}\n\

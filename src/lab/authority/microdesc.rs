@@ -17,11 +17,15 @@ pub(super) fn write(member: &Member, misbehaviour: Option<Misbehaviour>) -> Stri
         write_object(&mut out, "RSA PUBLIC KEY", tap);
     }
     write_line(&mut out, "ntor-onion-key", &[&text::base64_unpadded(&member.ntor.0)]);
-    let mut family: Vec<_> = member.family.iter().map(ToString::to_string).collect();
+    // Authorities add whose it is, so that all of a family have the same line. C tor:
+    // `nodefamily_canonicalize`.
+    let own = member.ids.rsa.filter(|_| !member.family.is_empty());
+    let mut family: Vec<_> = member.family.iter().chain(&own).map(ToString::to_string).collect();
     if misbehaviour == Some(Misbehaviour::GiantLists) {
         family.extend((0..GIANT_FAMILY).map(|number| format!("${number:040X}")));
     }
     family.sort_unstable();
+    family.dedup();
     if !family.is_empty() {
         write_line(&mut out, "family", &[&family.join(" ")]);
     }
@@ -63,7 +67,10 @@ mod tests {
         member.tap = Some(vec![1, 2, 3]);
         let text = write(&member, None);
         assert_eq!(keywords(&text), ["onion-key", "ntor-onion-key", "family", "family-ids", "p", "p6", "id"]);
-        assert!(text.contains(&format!("\nfamily ${} ${}\n", "AA".repeat(20), "BB".repeat(20))), "{text}");
+        let own = member.ids.rsa.unwrap().to_string();
+        let mut family = [own, format!("${}", "AA".repeat(20)), format!("${}", "BB".repeat(20))];
+        family.sort();
+        assert!(text.contains(&format!("\nfamily {}\n", family.join(" "))), "{text}");
         assert!(text.contains("\nfamily-ids ed25519:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc\n"), "{text}");
         assert!(text.starts_with("onion-key\n-----BEGIN RSA PUBLIC KEY-----\nAQID\n"), "{text}");
     }
