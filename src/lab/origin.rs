@@ -9,6 +9,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use crate::base::address::is_internal;
 use crate::base::time::Tick;
 use crate::wire::relay_msg::EndReason;
 
@@ -103,6 +104,13 @@ pub fn resolve(host: &str) -> Result<[IpAddr; 2], ResolveFailure> {
         Some(_) => Ok([ADDRESS, ADDRESS_V6]),
         None => Err(ResolveFailure::Permanent),
     }
+}
+
+/// What an exit finds and does not connect to: what is asked for by its address, and what is
+/// private.
+pub fn forbidden(host: &str) -> Option<IpAddr> {
+    let found = || resolve(host).ok().map(|[first, _]| first).filter(|ip| is_internal(*ip));
+    host.parse().ok().or_else(found)
 }
 
 /// Why a name has no address.

@@ -165,17 +165,22 @@ fn each_habit_shows() {
         let (bytes, why) = near.read_to_end(stream);
         assert_eq!((bytes.len(), why), (length, reason), "{host}");
     }
-    for (host, reason) in [
-        ("refuse.lab", EndReason::CONNECTREFUSED),
-        ("time-out.lab", EndReason::TIMEOUT),
-        ("nowhere.example", EndReason::RESOLVEFAILED),
+    for (host, reason, found) in [
+        ("refuse.lab", EndReason::CONNECTREFUSED, None),
+        ("time-out.lab", EndReason::TIMEOUT, None),
+        ("nowhere.example", EndReason::RESOLVEFAILED, None),
+        ("private.lab", EndReason::EXITPOLICY, Some("10.0.0.1")),
+        ("ends-4.lab", EndReason::EXITPOLICY, Some("198.51.100.80")),
+        ("0.1.2.3", EndReason::EXITPOLICY, Some("0.1.2.3")),
     ] {
         let (mut network, relays) = three_relays(seed);
         let mut near = circuit(&mut network, relays);
         near.begin_unheard(host, 80);
         let event = near.next_event();
         let Event::Message { command: Command::END, body, .. } = event else { panic!("{event:?}") };
-        assert_eq!(End::parse(&body).unwrap().reason, reason);
+        let end = End::parse(&body).unwrap();
+        let address = end.address.map(|(ip, _)| ip.uncover().to_string());
+        assert_eq!((end.reason, address.as_deref()), (reason, found));
     }
     let (mut network, relays) = three_relays(seed);
     let mut near = circuit(&mut network, relays);

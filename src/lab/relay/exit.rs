@@ -194,6 +194,7 @@ impl Relay {
         let refused = match habit {
             None if to.is_some() => EndReason::RESOURCELIMIT,
             None if !self.config.is_exit => EndReason::EXITPOLICY,
+            None if origin::forbidden(host).is_some() => EndReason::EXITPOLICY,
             None => EndReason::RESOLVEFAILED,
             Some(_) if full => EndReason::RESOURCELIMIT,
             Some(habit) => match Origin::connect(habit, now.tick) {
@@ -210,7 +211,10 @@ impl Relay {
                 Err(reason) => reason,
             },
         };
-        self.say_end(no, id, refused, now);
+        let found = origin::forbidden(host).or_else(|| Some(*origin::resolve(host).ok()?.first()?));
+        let found = found.filter(|_| self.config.is_exit && refused == EndReason::EXITPOLICY);
+        let end = End { reason: refused, address: found.map(|ip| (Sensitive::new(ip), origin::TTL)) };
+        self.say(no, Command::END, Some(id), now, |out| end.encode(out));
         Ok(())
     }
 
