@@ -16,7 +16,7 @@ use crate::base::random::Entropy;
 use crate::base::redact::Sensitive;
 use crate::base::time::Now;
 use crate::circuit::{Answer, Ended};
-use crate::wire::relay_msg::EndReason;
+use crate::wire::relay_msg::{End, EndReason};
 
 impl Client {
     /// A program wants something. What becomes of it is an output.
@@ -157,8 +157,16 @@ impl Client {
             return self.outputs.push_back(Output::Ended { request: no, is_clean });
         }
         let exit = self.pool.get(tunnel).and_then(|circuit| circuit.exit());
-        let outcome = self.streams.judge(no, why, exit);
+        let name = name_of(&request.wish.what);
+        let allows_internal = !self.setup.config.requests.refuses_internal_answers;
+        let outcome = self.streams.judge(no, why, exit, allows_internal);
         self.apply(tunnel, outcome.circuit, why, now);
+        if let (Ended::ByFarEnd { end: End { address: Some((ip, seconds)), .. }, .. }, None) = (why, outcome.failure)
+            && let Some(name) = name
+        {
+            self.say_stream(no, StreamStatus::Remapped(*ip));
+            self.say_name(no, &name, Some(ip.uncover().to_string()), *seconds, now);
+        }
         match outcome.failure {
             Some(failure) => self.fail(no, failure, now),
             None => {

@@ -14,15 +14,16 @@ use super::circuits::Demand;
 use super::events::Bytes;
 use super::isolation::{Facts, Fields};
 use super::junction::TunnelNo;
+use crate::base::RsaId;
 use crate::base::redact::Sensitive;
 use crate::base::time::Tick;
 use crate::circuit::hop::StreamAt;
 use crate::circuit::{Answer, Ended};
 use crate::config;
 use crate::path::rules::{Avoided, Family, Target};
-use crate::stream::MAX_UNSENT;
 use crate::stream::verdict::{Retry, Verdict};
-use crate::wire::relay_msg::{BeginFlags, EndReason};
+use crate::stream::{MAX_UNSENT, may_be_answered};
+use crate::wire::relay_msg::{BeginFlags, End, EndReason};
 
 /// How many requests and streams there are at once; ours. A listener refuses more before.
 pub const MAX_REQUESTS: usize = 16_384;
@@ -158,6 +159,8 @@ pub struct Request {
     tries: u32,
     refusals: u32,
     avoided: Avoided,
+    /// What an exit last said of it.
+    said: Option<EndReason>,
 }
 
 impl Request {
@@ -184,6 +187,24 @@ impl Request {
     /// How much more its program may write.
     pub fn room(&self) -> usize {
         MAX_UNSENT.saturating_sub(self.unsent.len())
+    }
+
+    /// Why nothing comes of it if no exit is left to try.
+    pub fn failure_without_exits(&self) -> Failure {
+        self.said.map_or(Failure::NoExit, Failure::Exit)
+    }
+
+    /// An exit found this for its name, and does not connect there. It is asked for from now
+    /// on, unless nobody can connect there: then false. C tor: the same, by
+    /// `connection_ap_process_end_not_open`.
+    fn lead_to(&mut self, ip: IpAddr, allows_internal: bool) -> bool {
+        let What::Connect { host, family, flags, .. } = &mut self.wish.what else { return true };
+        let may_be = !ip.is_unspecified() && may_be_answered(ip, *flags, allows_internal);
+        if may_be {
+            *host = ip.to_string();
+            *family = if ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        }
+        may_be
     }
 
     fn patience(&self, config: &config::Circuits) -> Duration {
@@ -251,6 +272,7 @@ impl Streams {
             tries: 0,
             refusals: 0,
             avoided: Avoided::new(),
+            said: None,
         };
         self.requests.insert(no, request);
         self.waiting.push(no);
@@ -348,12 +370,17 @@ impl Streams {
         request.unsent = unsent;
     }
 
-    /// What the end of a stream that was not open means. `exit` is who was asked.
-    pub fn judge(&mut self, no: RequestNo, why: &Ended, exit: Option<crate::base::RsaId>) -> Outcome {
+    /// What the end of a stream that was not open means. `exit` is who was asked; whether names
+    /// may lead to private networks is the user's to say.
+    pub fn judge(&mut self, no: RequestNo, why: &Ended, exit: Option<RsaId>, allows_internal: bool) -> Outcome {
         let Some(request) = self.requests.get_mut(&no) else { return Outcome::NOTHING };
         let (verdict, failure) = match why {
-            Ended::ByFarEnd { end, .. } => (Some(Verdict::on(end.reason)), Failure::Exit(end.reason)),
+            Ended::ByFarEnd { end, .. } => {
+                request.said = Some(end.reason);
+                (Some(Verdict::on(end.reason)), Failure::Exit(end.reason))
+            }
             Ended::Refused(_) => {
+                request.said = Some(EndReason::TORPROTOCOL);
                 // Only the exit can have said it, so nothing is wrong with the circuit. If others
                 // say the same, that is where the name leads. C tor: believes the first, and calls
                 // it so.
@@ -372,6 +399,14 @@ impl Streams {
                 Fate::Retires
             }
             Some(Retry::ElsewhereAddressRefused) => {
+                if let Ended::ByFarEnd { end: End { address: Some((ip, _)), .. }, .. } = why
+                    && !request.lead_to(*ip.uncover(), allows_internal)
+                {
+                    let failure = Failure::Exit(EndReason::TORPROTOCOL);
+                    return Outcome { failure: Some(failure), circuit: Fate::Stays };
+                }
+                // C tor: does not count them, and asks until the time is over.
+                request.refusals += 1;
                 request.avoided.extend(exit);
                 Fate::Stays
             }
@@ -450,8 +485,7 @@ mod tests {
     use super::*;
     use crate::client::isolation::Group;
 
-    #[test]
-    fn so_many_requests_wait_and_no_more() {
+    fn wish(what: What) -> Wish {
         let facts = Facts {
             group: Group::Internal,
             epoch: 0,
@@ -461,8 +495,51 @@ mod tests {
             host: String::new(),
             port: 0,
         };
-        let what = What::Resolve(String::new());
-        let wish = Wish { what, facts, fields: Fields::default(), keeps_alive: false, from: None };
+        Wish { what, facts, fields: Fields::default(), keeps_alive: false, from: None }
+    }
+
+    /// C tor: `connection_ap_process_end_not_open`.
+    #[test]
+    fn an_address_that_an_exit_refuses_is_asked_of_others_if_it_can_be_one() {
+        let (both, v4, v6) = (BeginFlags::IPV6_OK, BeginFlags::default(), BeginFlags::IPV4_NOT_OK);
+        let v6 = v6.with(BeginFlags::IPV6_OK);
+        for (address, flags, allows_internal, expected) in [
+            (None, both, false, Some(("name", Family::Either))),
+            (Some("198.51.100.1"), both, false, Some(("198.51.100.1", Family::Ipv4))),
+            (Some("2001:db8::1"), both, false, Some(("2001:db8::1", Family::Ipv6))),
+            (Some("2001:db8::1"), v6, false, Some(("2001:db8::1", Family::Ipv6))),
+            (Some("10.0.0.1"), both, true, Some(("10.0.0.1", Family::Ipv4))),
+            (Some("10.0.0.1"), both, false, None),
+            (Some("::1"), both, false, None),
+            (Some("0.0.0.0"), both, true, None),
+            (Some("::"), both, true, None),
+            (Some("2001:db8::1"), v4, false, None),
+            (Some("198.51.100.1"), v6, false, None),
+        ] {
+            let (mut streams, no, exit) = (Streams::default(), RequestNo(1), RsaId([1; 20]));
+            let what = What::Connect { host: "name".to_owned(), port: 1, family: Family::Either, flags };
+            streams.add(no, wish(what), Tick::default());
+            let address = address.map(|ip| (Sensitive::new(ip.parse().unwrap()), 60));
+            let end = End { reason: EndReason::EXITPOLICY, address };
+            let why = Ended::ByFarEnd { end, was_open: false };
+            let outcome = streams.judge(no, &why, Some(exit), allows_internal);
+            let failure = expected.is_none().then_some(Failure::Exit(EndReason::TORPROTOCOL));
+            assert_eq!(outcome, Outcome { failure, circuit: Fate::Stays }, "{address:?}");
+            let request = streams.get(no).unwrap();
+            assert_eq!(request.failure_without_exits(), Failure::Exit(EndReason::EXITPOLICY));
+            if let Some((to, kind)) = expected {
+                let What::Connect { host, family, .. } = &request.wish.what else { panic!() };
+                assert_eq!((host.as_str(), *family), (to, kind));
+                assert!(request.avoided.contains(&exit));
+                let outcomes = [1, 2].map(|_| streams.judge(no, &why, Some(exit), allows_internal).failure);
+                assert_eq!(outcomes, [None, Some(Failure::Exit(EndReason::EXITPOLICY))], "three are enough");
+            }
+        }
+    }
+
+    #[test]
+    fn so_many_requests_wait_and_no_more() {
+        let wish = wish(What::Resolve(String::new()));
         let mut streams = Streams::default();
         for no in 0..MAX_REQUESTS {
             assert!(streams.add(RequestNo(no as u64), wish.clone(), Tick::default()));

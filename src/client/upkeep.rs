@@ -109,7 +109,7 @@ impl Client {
                 Found::Open(tunnel) => self.attach(no, tunnel, None, now, entropy),
                 Found::Nothing if may_begin => match self.pool.plan_for(&demand, &world, entropy) {
                     Ok(path) => self.begin_for(no, path, now, entropy),
-                    Err(Refusal::Path(path::Error::NoExit)) => self.fail(no, Failure::NoExit, now),
+                    Err(Refusal::Path(path::Error::NoExit)) => self.fail(no, request.failure_without_exits(), now),
                     Err(Refusal::Path(_)) => {
                         self.pool.on_no_path(now.tick, entropy);
                         may_begin = false;

@@ -436,8 +436,8 @@ impl Stream {
     }
 }
 
-/// Whether `ip` can be what an exit connected to when it was asked with `flags`.
-fn may_be_answered(ip: IpAddr, flags: BeginFlags, allows_internal: bool) -> bool {
+/// Whether `ip` can be what an exit found for a name when it was asked with `flags`.
+pub fn may_be_answered(ip: IpAddr, flags: BeginFlags, allows_internal: bool) -> bool {
     let family_wanted = match ip {
         IpAddr::V4(_) => !flags.has(BeginFlags::IPV4_NOT_OK),
         IpAddr::V6(_) => flags.has(BeginFlags::IPV6_OK),

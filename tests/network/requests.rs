@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use cepa::internal::client::{Failure, Found, Progress};
+use cepa::internal::base::RsaId;
+use cepa::internal::client::events::{Event, Mask, StreamStatus};
+use cepa::internal::client::{Failure, Found, Progress, RequestNo};
 use cepa::internal::wire::relay_msg::EndReason;
+use cepa::lab::network::{Network, Role};
 
-use super::client::{Shell, connect, directory_network, honest, resolve, wish};
+use super::client::{Shell, connect, directory_network, honest, resolve, setup_with, wish};
 use super::seed;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -44,6 +47,60 @@ fn what_an_exit_says_is_what_a_program_hears() {
     ] {
         let told = shell.serve(&mut network, connect(host, "a"), 3 * MINUTE);
         assert_eq!(told.failure, Some(expected), "{host}");
+    }
+}
+
+/// Where a request was sent, and what its name was found to mean, in order.
+fn tries(shell: &Shell, no: RequestNo) -> (Vec<Option<RsaId>>, Vec<String>) {
+    let (mut exits, mut names) = (Vec::new(), Vec::new());
+    for event in &shell.events {
+        match event {
+            Event::Stream(facts, StreamStatus::Sent) if facts.stream == no => {
+                let circuit = facts.circuit.and_then(|circuit| shell.client.pool().get(circuit));
+                exits.push(circuit.and_then(|circuit| circuit.exit()));
+            }
+            Event::Stream(facts, StreamStatus::Remapped(ip)) if facts.stream == no => {
+                names.push(ip.uncover().to_string());
+            }
+            _ => {}
+        }
+    }
+    (exits, names)
+}
+
+/// A client that tells all of its streams, in a network with so many exits that say what
+/// exits in the world say.
+fn with_exits(number: usize) -> (Network, Shell) {
+    let role = |relay| Role { is_exit: relay >= 11 - number, ..Role::default() };
+    let (mut network, _, cache) = directory_network(seed(), role);
+    let mut shell = Shell::prepare(&network, setup_with(&cache, "ClientDNSRejectInternalAddresses 1"));
+    shell.client.subscribe(Mask::STREAMS);
+    shell.begin(&mut network);
+    assert!(shell.bootstrap(&mut network));
+    (network, shell)
+}
+
+/// No other exit could reach it either.
+#[test]
+fn a_name_of_a_private_address_is_asked_of_one_exit() {
+    let (mut network, mut shell) = with_exits(4);
+    let no = shell.request(&mut network, connect("private.lab", "a"));
+    shell.run_until(&mut network, MINUTE, |shell| shell.requests[&no].is_over());
+    assert_eq!(shell.requests[&no].failure, Some(Failure::Exit(EndReason::TORPROTOCOL)));
+    assert_eq!((tries(&shell, no).0.len(), tries(&shell, no).1.len()), (1, 0));
+}
+
+#[test]
+fn an_address_that_policies_forbid_is_asked_of_three_exits_or_of_all() {
+    for (exits, asked) in [(4, 3), (2, 2)] {
+        let (mut network, mut shell) = with_exits(exits);
+        let no = shell.request(&mut network, connect("ends-4.lab", "a"));
+        shell.run_until(&mut network, MINUTE, |shell| shell.requests[&no].is_over());
+        assert_eq!(shell.requests[&no].failure, Some(Failure::Exit(EndReason::EXITPOLICY)));
+        let (mut tried, names) = tries(&shell, no);
+        tried.sort();
+        tried.dedup();
+        assert_eq!((tried.len(), names), (asked, vec!["198.51.100.80".to_owned()]));
     }
 }
 
