@@ -6,6 +6,7 @@
 //! "Building circuits", "Attaching streams to circuits"; guard-spec. C tor:
 //! core/or/circuituse.c.
 
+use core::net::Ipv4Addr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::setup::{PROGRAM, Setup};
 use crate::base::RsaId;
 use crate::base::random::Entropy;
 use crate::base::time::{Now, Tick, Wall, earlier};
+use crate::circuit::hop::StreamAt;
 use crate::directory::NetDir;
 use crate::directory::download::Backoff;
 use crate::directory::params::Param;
@@ -107,6 +109,8 @@ pub struct Circuit {
     pub phase: Phase,
     /// Streams that are on it.
     pub streams: usize,
+    /// What its exit was asked before it is closed.
+    pub probe: Option<Probe>,
     purpose: Purpose,
     created: Wall,
     /// Whether its relays are for streams that live long.
@@ -128,6 +132,15 @@ pub struct Circuit {
     is_out_of_reach: bool,
     /// When to let it go if nobody has used it.
     expires: Tick,
+}
+
+/// A stream that an exit must refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Which.
+    pub stream: StreamAt,
+    /// To what.
+    pub wanted: Ipv4Addr,
 }
 
 impl Circuit {
@@ -416,6 +429,32 @@ impl Pool {
         }
     }
 
+    /// A stream was taken off a circuit, to be tried on another.
+    pub fn on_taken_off(&mut self, no: TunnelNo) {
+        if let Some(Circuit { tally: Some(tally), .. }) = self.circuits.get_mut(&no) {
+            self.bias.on_detached(tally);
+        }
+    }
+
+    /// Whether nobody knows that a circuit works, though it was used, and its exit was not asked
+    /// yet.
+    pub fn is_in_doubt(&self, no: TunnelNo) -> bool {
+        self.circuits.get(&no).is_some_and(|circuit| {
+            let is_usable = circuit.phase == Phase::Open && circuit.probe.is_none();
+            is_usable && circuit.tally.as_ref().is_some_and(Tally::is_in_doubt)
+        })
+    }
+
+    /// Its exit was asked, and has so long to answer as a circuit has to be built. Gives what it
+    /// was for until now.
+    pub fn on_probed(&mut self, no: TunnelNo, probe: Probe, now: Tick) -> Option<Purpose> {
+        let circuit = self.circuits.get_mut(&no)?;
+        circuit.probe = Some(probe);
+        circuit.is_unusable = true;
+        circuit.expires = now + self.times.close(circuit.path.hops.len());
+        Some(core::mem::replace(&mut circuit.purpose, Purpose::Probed))
+    }
+
     /// A circuit takes no new streams.
     pub fn retire(&mut self, no: TunnelNo) {
         if let Some(circuit) = self.circuits.get_mut(&no) {
@@ -599,6 +638,7 @@ impl Pool {
             link,
             phase: Phase::Building,
             streams: 0,
+            probe: None,
             purpose,
             created: world.now.wall,
             is_stable,
@@ -704,7 +744,7 @@ impl Pool {
         let was_built = circuit.phase >= Phase::Waiting;
         let closer = if end == End::Ours { Closer::Us } else { Closer::Others };
         if let Some(tally) = &mut circuit.tally {
-            self.bias.on_closed(tally, &mut self.guards, closer, false);
+            self.bias.on_closed(tally, &mut self.guards, closer);
         }
         if was_built {
             return;
@@ -771,6 +811,7 @@ impl Pool {
                 Phase::Waiting if circuit.since + Guards::patience(world.dir.consensus().params()) <= now => {
                     Some(End::Ours)
                 }
+                _ if circuit.probe.is_some() => (circuit.expires <= now).then_some(End::Ours),
                 _ if is_spent && (is_old || circuit.is_unusable) => Some(End::Ours),
                 _ if is_spent && circuit.dirty.is_none() && circuit.expires <= now => Some(End::Ours),
                 _ => None,
@@ -843,6 +884,7 @@ impl Pool {
                 let late = circuit.since + Guards::patience(params);
                 Some(if circuit.since + soon > world.now.tick { circuit.since + soon } else { late })
             }
+            Phase::Open if circuit.probe.is_some() => Some(circuit.expires),
             Phase::Open if circuit.streams > 0 => None,
             Phase::Open => Some(circuit.dirty.map_or(circuit.expires, |dirty| dirty + max_dirtiness)),
         };

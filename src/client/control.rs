@@ -6,7 +6,7 @@
 //! controllers speak. Called by the shell. Spec: control-spec, "EXTENDCIRCUIT" and those
 //! after it. C tor: feature/control/control_cmd.c.
 
-use super::circuits::{End, Phase};
+use super::circuits::{Circuit, End, Phase};
 use super::events::{CircuitReason, CircuitStatus, Purpose, StreamReason, StreamStatus};
 use super::junction::{LEG, TunnelNo};
 use super::streams::{Failure, RequestNo, State, What};
@@ -104,7 +104,7 @@ impl Client {
     ) -> Result<(), Refused> {
         let has_streams = self.pool.get(no).map(|circuit| circuit.streams > 0).ok_or(Refused::NoSuchCircuit)?;
         if !has_streams {
-            self.drop_circuit(no, End::Ours, CircuitReason::Requested, now, entropy);
+            self.release_circuit(no, End::Ours, CircuitReason::Requested, now, entropy);
         } else if !only_if_unused {
             self.junction.close_tunnel(no, now);
         }
@@ -131,7 +131,8 @@ impl Client {
             self.work(now, entropy);
             return Ok(());
         };
-        let circuit = self.pool.get(tunnel).ok_or(Refused::NoSuchCircuit)?;
+        let is_left = |circuit: &&Circuit| circuit.probe.is_none();
+        let circuit = self.pool.get(tunnel).filter(is_left).ok_or(Refused::NoSuchCircuit)?;
         if circuit.phase != Phase::Open {
             return Err(Refused::NotBuilt);
         }

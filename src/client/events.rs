@@ -181,6 +181,9 @@ pub enum Purpose {
     Directory,
     /// It took too long, and is only measured.
     Measured,
+    /// Nobody was answered on it; its exit is asked whether it works. C tor:
+    /// `PATH_BIAS_TESTING`.
+    Probed,
     /// For what a controller does with it.
     Controller,
 }

@@ -20,6 +20,7 @@ mod kept;
 pub mod links;
 pub mod notices;
 pub mod ports;
+mod probe;
 mod progress;
 mod requests;
 pub mod setup;
@@ -563,11 +564,10 @@ impl Client {
                 self.reach([Progress::Starting, Progress::Done]);
                 self.stir();
             }
-            TunnelOutput::Connected { stream, address } => {
-                if let Some(request) = self.streams.whose(no, stream) {
-                    self.on_connected(no, request, address, now);
-                }
-            }
+            TunnelOutput::Connected { stream, address } => match self.streams.whose(no, stream) {
+                Some(request) => self.on_connected(no, request, address, now),
+                None => self.on_probe_answered(no, stream, None, now, entropy),
+            },
             TunnelOutput::Resolved { stream, answers } => {
                 if let Some(request) = self.streams.whose(no, stream) {
                     self.on_resolved(no, request, &answers, now);
@@ -580,11 +580,10 @@ impl Client {
                     self.outputs.push_back(Output::Writable(request));
                 }
             }
-            TunnelOutput::Ended { stream, why, unanswered } => {
-                if let Some(request) = self.streams.whose(no, stream) {
-                    self.on_ended(request, no, &why, unanswered, now);
-                }
-            }
+            TunnelOutput::Ended { stream, why, unanswered } => match self.streams.whose(no, stream) {
+                Some(request) => self.on_ended(request, no, &why, unanswered, now),
+                None => self.on_probe_answered(no, stream, Some(&why), now, entropy),
+            },
             TunnelOutput::Closed { error, .. } => self.on_circuit_closed(no, error, now, entropy),
             TunnelOutput::Data { .. } | TunnelOutput::Asked { .. } | TunnelOutput::Message { .. } => {}
         }

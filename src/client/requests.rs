@@ -218,6 +218,7 @@ impl Client {
     ) {
         self.say_stream(no, StreamStatus::Detached(why));
         self.pool.on_detached(tunnel, false, now.tick);
+        self.pool.on_taken_off(tunnel);
         self.streams.put_back(no, unanswered);
         if self.holds_requests && self.streams.hold(no) {
             self.say_stream(no, StreamStatus::Held);

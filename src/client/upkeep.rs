@@ -88,13 +88,12 @@ impl Client {
         }
         let over = world(&self.bootstrap, &self.setup, now).map(|world| self.pool.tidy(&world));
         for (no, end) in over.into_iter().flatten() {
-            let is_measured = self.pool.get(no).is_some_and(|circuit| circuit.purpose() == Purpose::Measured);
-            let why = match end {
-                End::TooSlow if is_measured => CircuitReason::MeasurementExpired,
-                End::TooSlow => CircuitReason::TimedOut,
+            let why = match (end, self.pool.get(no).map(|circuit| circuit.purpose())) {
+                (End::TooSlow, Some(Purpose::Measured)) => CircuitReason::MeasurementExpired,
+                (End::TooSlow, _) | (_, Some(Purpose::Probed)) => CircuitReason::TimedOut,
                 _ => CircuitReason::Finished,
             };
-            self.drop_circuit(no, end, why, now, entropy);
+            self.release_circuit(no, end, why, now, entropy);
         }
     }
 

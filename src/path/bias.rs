@@ -1,8 +1,8 @@
 //! How the circuits over each guard fare, and when that is odd: a guard that lets only those
 //! through whose exits are its friends' shows by the many that fail.
 //!
-//! Counts, and says once what a count means; judges no circuit, sends no probe, and forgets no
-//! guard: one that fares extremely badly is not used only if the consensus says so
+//! Counts, and says once what a count means; judges no circuit, sends no probe (`client` does),
+//! and forgets no guard: one that fares extremely badly is not used only if the consensus says so
 //! (`pb_dropguards`), which it does not, because a crowded network looks the same. Called by
 //! `client` with what becomes of circuits; the counters are in the guard's record, and so in
 //! the state file. Spec: path-spec, "Detecting route manipulation by guard nodes (path bias)".
@@ -52,6 +52,13 @@ impl Tally {
     pub fn new(guard: RsaId) -> Tally {
         Tally { guard, state: State::New }
     }
+
+    /// It was used, and nobody was answered on it. Before it is closed by us, its exit should be
+    /// asked for a stream that it must refuse. If it does, so that the circuit works to its end,
+    /// that is a use that succeeded.
+    pub fn is_in_doubt(&self) -> bool {
+        self.state == State::UseAttempted
+    }
 }
 
 /// Who closed a circuit.
@@ -61,16 +68,6 @@ pub enum Closer {
     Us,
     /// A relay did, or the link was lost though we did not close it.
     Others,
-}
-
-/// What to do with a circuit that is to be closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
-    /// Close it.
-    Close,
-    /// First ask its exit for a stream that it must refuse. If it does, so that the circuit
-    /// works to its end, that is a use that succeeded; then, or if it does not, close it.
-    Probe,
 }
 
 /// How badly a guard fares.
@@ -231,12 +228,8 @@ impl PathBias {
         }
     }
 
-    /// It is to be closed. `may_probe` unless it was probed already, or nothing can be sent on
-    /// it.
-    pub fn on_closed(&mut self, tally: &mut Tally, guards: &mut Guards, by: Closer, may_probe: bool) -> Closing {
-        if tally.state == State::UseAttempted && may_probe {
-            return Closing::Probe;
-        }
+    /// It is closed.
+    pub fn on_closed(&mut self, tally: &mut Tally, guards: &mut Guards, by: Closer) {
         let state = tally.state;
         self.go(tally, State::Counted);
         count(guards, &tally.guard, |Bias([_, use_successes, _, _, closed, collapsed, unusable, _])| {
@@ -251,7 +244,6 @@ impl PathBias {
                 (State::New | State::Attempted | State::Counted, _) => {}
             }
         });
-        Closing::Close
     }
 
     fn open(&self, guard: &RsaId) -> Open {
@@ -418,8 +410,8 @@ mod tests {
             self.bias.on_use_succeeded(tally, &mut self.guards, &self.params);
         }
 
-        fn close(&mut self, tally: &mut Tally, by: Closer, may_probe: bool) -> Closing {
-            self.bias.on_closed(tally, &mut self.guards, by, may_probe)
+        fn close(&mut self, tally: &mut Tally, by: Closer) {
+            self.bias.on_closed(tally, &mut self.guards, by);
         }
     }
 
@@ -430,10 +422,10 @@ mod tests {
         let end = |prepare: fn(&mut World) -> Tally, by, expected: &[(usize, f64)]| {
             let mut world = World::new("");
             let mut tally = prepare(&mut world);
-            assert_eq!(world.close(&mut tally, by, false), Closing::Close);
+            world.close(&mut tally, by);
             world.assert(expected);
             // What was counted is not counted again.
-            world.close(&mut tally, by, true);
+            world.close(&mut tally, by);
             world.succeed(&mut tally);
             world.assert(expected);
             assert!(world.bias.open.is_empty());
@@ -466,16 +458,16 @@ mod tests {
     }
 
     #[test]
-    fn a_circuit_that_was_used_in_vain_is_probed_before_it_counts() {
+    fn a_circuit_that_was_used_in_vain_is_in_doubt_until_its_exit_answers() {
         for (answers, expected) in [(true, (CLOSED, USE_SUCCESSES)), (false, (UNUSABLE, UNUSABLE))] {
             let mut world = World::new("");
             let (mut tally, _) = world.used();
-            assert_eq!(world.close(&mut tally, Closer::Us, true), Closing::Probe);
-            world.assert(&[(ATTEMPTS, 1.0), (SUCCESSES, 1.0), (USE_ATTEMPTS, 1.0)]);
+            assert!(tally.is_in_doubt() && !world.built().is_in_doubt());
             if answers {
                 world.succeed(&mut tally);
             }
-            assert_eq!(world.close(&mut tally, Closer::Us, false), Closing::Close);
+            assert_eq!(tally.is_in_doubt(), !answers);
+            world.close(&mut tally, Closer::Us);
             let counters = world.counters();
             assert_eq!((counters[expected.0], counters[expected.1]), (1.0, 1.0));
         }
@@ -524,7 +516,7 @@ mod tests {
             let expected = expected.map(|level| Alarm { guard: GUARD, level, aspect: Aspect::Uses });
             let (mut tally, alarm) = world.used();
             assert_eq!(alarm, expected, "{successes} of {attempts}");
-            world.close(&mut tally, Closer::Us, false);
+            world.close(&mut tally, Closer::Us);
             world.set(&[(USE_ATTEMPTS, attempts)]);
             assert_eq!(world.used().1, None, "once");
         }
@@ -537,7 +529,7 @@ mod tests {
         world.set(&[(ATTEMPTS, 200.0), (SUCCESSES, 200.0), (CLOSED, 100.0)]);
         assert_eq!(world.attempt().1, None, "140 of 200");
         for mut tally in open {
-            world.close(&mut tally, Closer::Others, false);
+            world.close(&mut tally, Closer::Others);
         }
         assert_eq!(world.attempt().1.map(|alarm| alarm.level), Some(Level::Warn), "100 of 201");
     }
@@ -613,7 +605,7 @@ mod tests {
         // Of a guard that is gone nothing is counted.
         let mut other = Tally::new(RsaId([8; 20]));
         world.bias.on_attempt(&mut other, &mut world.guards, &world.params);
-        assert_eq!(world.close(&mut other, Closer::Us, true), Closing::Close);
+        world.close(&mut other, Closer::Us);
         world.assert(&[(ATTEMPTS, 1.0)]);
     }
 }
