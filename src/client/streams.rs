@@ -417,10 +417,11 @@ impl Streams {
         Outcome { failure: is_over.then_some(failure), circuit: fate }
     }
 
-    /// Those that have waited too long for a circuit.
+    /// Those whose time is over, and that are not open. Differs: C tor lets an exit that was asked
+    /// before have its own time beyond that.
     pub fn expired(&self, limit: Duration, now: Tick) -> Vec<RequestNo> {
-        let is_over = |no: &&RequestNo| self.get(**no).is_some_and(|request| request.born + limit <= now);
-        self.waiting.iter().filter(is_over).copied().collect()
+        let is_over = |request: &Request| !matches!(request.state, State::Open { .. }) && request.born + limit <= now;
+        self.requests.iter().filter(|(_, request)| is_over(request)).map(|(no, _)| *no).collect()
     }
 
     /// Those whose exits have taken too long, with where they are and since when; each is counted.
@@ -441,7 +442,7 @@ impl Streams {
     pub fn next_deadline(&self, limit: Duration, config: &config::Circuits) -> Option<Tick> {
         let deadline = |request: &Request| match request.state {
             State::Waiting => Some(request.born + limit),
-            State::Asked { since, .. } => Some(since + request.patience(config)),
+            State::Asked { since, .. } => Some((since + request.patience(config)).min(request.born + limit)),
             State::Open { .. } => None,
         };
         self.requests.values().filter_map(deadline).min()
