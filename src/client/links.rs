@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use super::Ids;
 use super::junction::LinkNo;
 use crate::base::RelayIds;
+use crate::base::random::{Entropy, below};
 use crate::base::time::Tick;
 
 /// How long a connection and its TLS may take to be made. Ours, as long as a circuit over a
@@ -30,8 +31,17 @@ const STUCK_LIMIT: Duration = Duration::from_secs(8);
 const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 /// If its answers take long, then after so many times as long; ours.
 const SILENCE_FACTOR: u32 = 3;
-/// How long a link that nobody uses is kept. C tor: three minutes, drawn up to half again.
+/// How long a link that nobody uses is kept at least; up to half of that is drawn on top, for
+/// each link when it opens, so that the time tells nobody which client it is. C tor:
+/// `channelpadding_get_channel_idle_timeout`.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(180);
+
+/// How long one link may be idle, by the second. C tor: half of it where padding is reduced.
+pub fn idle_limit(is_reduced: bool, entropy: &mut dyn Entropy) -> Duration {
+    let half = u32::try_from(IDLE_LIMIT.as_secs() / 2).unwrap_or(u32::MAX);
+    let limit = IDLE_LIMIT + Duration::from_secs(below(entropy, half).into());
+    if is_reduced { Duration::from_secs(limit.as_secs() / 2) } else { limit }
+}
 
 /// A relay to be reached: who it must prove to be, and where to try, in order, and which way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,12 +91,22 @@ struct Known {
     slowest: Option<Duration>,
     /// It did not answer when it should have.
     is_silent: bool,
+    /// How long it may be idle, once it is open.
+    idle_limit: Duration,
 }
 
 impl Known {
     fn new(goal: Goal, now: Tick) -> Known {
-        let state = State::Dialling(now + DIAL_LIMIT);
-        Known { goal, proved: RelayIds::default(), at: 0, state, heard: now, slowest: None, is_silent: false }
+        Known {
+            goal,
+            proved: RelayIds::default(),
+            at: 0,
+            state: State::Dialling(now + DIAL_LIMIT),
+            heard: now,
+            slowest: None,
+            is_silent: false,
+            idle_limit: IDLE_LIMIT,
+        }
     }
 
     /// When it is silent for too long, if a circuit that was begun then waits for its answer.
@@ -182,11 +202,11 @@ impl Links {
         Some(next)
     }
 
-    /// It is open, and this is who proved to be there.
-    pub fn on_up(&mut self, no: LinkNo, proved: RelayIds) {
+    /// It is open, and this is who proved to be there; it may be idle for so long.
+    pub fn on_up(&mut self, no: LinkNo, proved: RelayIds, idle_limit: Duration) {
         if let Some(known) = self.known.get_mut(&no) {
             known.state = State::Up(None);
-            known.proved = proved;
+            (known.proved, known.idle_limit) = (proved, idle_limit);
         }
     }
 
@@ -263,7 +283,7 @@ impl Links {
         for (no, known) in &mut self.known {
             let State::Up(since) = &mut known.state else { continue };
             *since = if is_used(*no) { None } else { Some(since.unwrap_or(now)) };
-            if since.is_some_and(|since| since + IDLE_LIMIT <= now) {
+            if since.is_some_and(|since| since + known.idle_limit <= now) {
                 over.push(*no);
             }
         }
@@ -275,7 +295,7 @@ impl Links {
         let deadline = |known: &Known| match known.state {
             State::Dialling(by) => Some(by),
             State::Greeting | State::Up(None) => None,
-            State::Up(Some(since)) => Some(since + IDLE_LIMIT),
+            State::Up(Some(since)) => Some(since + known.idle_limit),
         };
         self.known.values().filter_map(deadline).min()
     }
@@ -294,7 +314,9 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::random::Seeded;
     use crate::base::{Ed25519Id, RsaId};
+    use std::collections::BTreeSet;
 
     fn goal(number: u8, addresses: &[&str]) -> Goal {
         let ids = RelayIds { rsa: Some(RsaId([number; 20])), ed25519: None };
@@ -327,7 +349,7 @@ mod tests {
         // Until it is up, who knows.
         assert_eq!(links.want(&with(1), &mut ids, at(0)), Some(Step::Dial(LinkNo(2), rsa.addresses[0])));
         links.on_down(LinkNo(2));
-        links.on_up(LinkNo(1), with(1).ids);
+        links.on_up(LinkNo(1), with(1).ids, IDLE_LIMIT);
         assert_eq!(links.want(&with(1), &mut ids, at(1)), Some(Step::Wait(LinkNo(1))));
         assert_eq!(links.want(&rsa, &mut ids, at(1)), Some(Step::Wait(LinkNo(1))));
         assert!(matches!(links.want(&with(2), &mut ids, at(1)), Some(Step::Dial(..))));
@@ -339,7 +361,7 @@ mod tests {
         let (mut links, mut ids) = (Links::default(), Ids::default());
         let goal = goal(1, &["192.0.2.1:1"]);
         links.want(&goal, &mut ids, at(0));
-        links.on_up(LinkNo(1), goal.ids);
+        links.on_up(LinkNo(1), goal.ids, IDLE_LIMIT);
         links.on_heard(LinkNo(1), at(5));
         assert!(!links.on_unanswered(LinkNo(1), at(4)));
         assert_eq!(links.want(&goal, &mut ids, at(60)), Some(Step::Wait(LinkNo(1))));
@@ -356,7 +378,7 @@ mod tests {
         links.want(&goal(1, &["192.0.2.1:1"]), &mut ids, at(0));
         links.on_answered(LinkNo(1), Duration::from_secs(1));
         assert_eq!(links.silent_at(LinkNo(1), at(9)), None);
-        links.on_up(LinkNo(1), RelayIds::default());
+        links.on_up(LinkNo(1), RelayIds::default(), IDLE_LIMIT);
         assert_eq!(links.silent_at(LinkNo(1), at(9)), Some(at(14)));
         for (took, expected) in [(4, 21), (3, 21)] {
             links.on_answered(LinkNo(1), Duration::from_secs(took));
@@ -369,7 +391,7 @@ mod tests {
         assert_eq!(links.silent_at(LinkNo(1), at(11)), None);
         // One that never answered has as long as circuits have.
         links.want(&goal(2, &["192.0.2.2:1"]), &mut ids, at(0));
-        links.on_up(LinkNo(2), RelayIds::default());
+        links.on_up(LinkNo(2), RelayIds::default(), IDLE_LIMIT);
         assert_eq!(links.silent_at(LinkNo(2), at(1)), None);
     }
 
@@ -385,6 +407,21 @@ mod tests {
         assert!(links.is_empty() && links.goal(LinkNo(1)).is_none());
     }
 
+    /// C tor: `test_channelpadding_consensus`.
+    #[test]
+    fn each_link_may_be_idle_for_a_time_of_its_own() {
+        let mut entropy = Seeded(1);
+        let mut draw = |is_reduced| (0..1000).map(|_| idle_limit(is_reduced, &mut entropy).as_secs()).collect();
+        let (usual, reduced): (BTreeSet<u64>, BTreeSet<u64>) = (draw(false), draw(true));
+        assert_eq!((usual.first(), usual.last(), usual.len()), (Some(&180), Some(&269), 90));
+        assert_eq!((reduced.first(), reduced.last(), reduced.len()), (Some(&90), Some(&134), 45));
+        let (mut links, mut ids) = (Links::default(), Ids::default());
+        links.want(&goal(1, &["192.0.2.1:1"]), &mut ids, at(0));
+        links.on_up(LinkNo(1), RelayIds::default(), Duration::from_secs(200));
+        assert!(links.idle(|_| false, at(1)).is_empty() && links.idle(|_| false, at(200)).is_empty());
+        assert_eq!((links.next_deadline(), links.idle(|_| false, at(201))), (Some(at(201)), vec![LinkNo(1)]));
+    }
+
     #[test]
     fn dials_have_their_time_and_so_have_idle_links() {
         let (mut links, mut ids) = (Links::default(), Ids::default());
@@ -393,7 +430,7 @@ mod tests {
         assert!(links.overdue(at(14)).is_empty());
         assert_eq!(links.overdue(at(15)), [LinkNo(1)]);
         links.on_dialled(LinkNo(1));
-        links.on_up(LinkNo(1), RelayIds::default());
+        links.on_up(LinkNo(1), RelayIds::default(), IDLE_LIMIT);
         assert_eq!((links.next_deadline(), links.len()), (None, 1));
         assert!(links.idle(|_| false, at(40)).is_empty());
         assert_eq!(links.next_deadline(), Some(at(220)));

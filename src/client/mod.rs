@@ -39,7 +39,7 @@ use self::errands::Errand;
 use self::events::{CircuitReason, CircuitStatus, Event, Events, LinkReason, LinkStatus, Mask};
 use self::junction::{Junction, LinkNo, Reader as TunnelReader, Report, TunnelNo};
 use self::kept::Kept;
-use self::links::{Goal, Links, Step, Way};
+use self::links::{Goal, Links, Step, Way, idle_limit};
 use self::notices::{Notice, Source, TOLERATED};
 pub use self::progress::Progress;
 pub use self::setup::Setup;
@@ -463,11 +463,16 @@ impl Client {
                 None => self.bootstrap.handle_failure(fetch, now, entropy),
             }
         }
+        self.leave_idle(now);
+        self.work(now, entropy);
+    }
+
+    /// Closes the links that nobody has used for too long, and notes which nobody uses now.
+    fn leave_idle(&mut self, now: Now) {
         let junction = &self.junction;
         for link in self.links.idle(|link| junction.tunnels_on(link) > 0, now.tick) {
             self.let_go(link, now);
         }
-        self.work(now, entropy);
     }
 
     // --- what happened -------------------------------------------------------------------
@@ -512,7 +517,9 @@ impl Client {
         self.pool.on_dialled(self.links.goal(link).and_then(|(ids, _)| ids.rsa), now.tick);
         let proved = established.relay.as_ref();
         let proved = proved.map(|it| RelayIds { rsa: Some(it.rsa()), ed25519: Some(it.ed25519()) });
-        self.links.on_up(link, proved.unwrap_or_default());
+        let config = &self.setup.config;
+        let is_reduced = config.links.reduced_padding && config.circuits.available_timeout.is_none();
+        self.links.on_up(link, proved.unwrap_or_default(), idle_limit(is_reduced, entropy));
         self.bootstrap.on_network_back();
         self.on_alive(link, now);
         self.say_link(link, LinkStatus::Connected);
@@ -684,6 +691,7 @@ impl Client {
         let is_due = self.next_look.is_some_and(|look| look <= now.tick);
         if core::mem::take(&mut self.is_stirred) || is_due {
             self.look(now, entropy);
+            self.leave_idle(now);
             self.next_look = self.when_to_look(now);
         }
     }

@@ -64,6 +64,20 @@ fn circuits_that_are_there_obey_too() {
     assert_eq!(used(&shell), 0);
 }
 
+/// Links to directories that are no guards have nothing to do once all is known, or a little before.
+#[test]
+fn links_are_left_sooner_by_whoever_wants_less_padding() {
+    for (options, expected) in [("", 170..275), ("ReducedConnectionPadding 1", 80..140)] {
+        let (mut network, _, cache) = directory_network(seed(), honest);
+        let mut shell = Shell::start(&mut network, setup_with(&cache, options));
+        assert!(shell.bootstrap(&mut network) && shell.hung_up.is_empty());
+        let begun = network.now().tick;
+        assert!(shell.run_until(&mut network, 10 * MINUTE, |shell| !shell.hung_up.is_empty()));
+        let took = network.now().tick.since(begun).as_secs();
+        assert!(expected.contains(&took), "{took}");
+    }
+}
+
 /// Who trusts others asks others, and forgets what it was told before.
 #[test]
 fn another_network_is_another_one() {
