@@ -683,7 +683,7 @@ fn a_private_address_ends_the_stream_alone() {
 #[test]
 fn a_network_of_tests_may_answer_with_private_addresses() {
     let mut pair = Pair::new(&TOR1);
-    pair.tunnel.allow_internal_answers();
+    pair.tunnel.allow_internal_answers(true);
     let at = pair.tunnel.begin(HopNo(2), "example.com", 443, BeginFlags::default(), true, &mut pair.entropy).unwrap();
     pair.pull_all();
     pair.say(2, Command::CONNECTED, Some(at.id), &[127, 0, 0, 1, 0, 0, 0, 60]);

@@ -58,10 +58,10 @@ impl Tunnel {
         Ok(HopNo::of(circuit.hops.len() - 1))
     }
 
-    /// From now on exits may say that they found addresses of private networks, as they do in
-    /// networks of tests.
-    pub fn allow_internal_answers(&mut self) {
-        self.circuit.allows_internal = true;
+    /// Whether exits may say, of what they are asked from now on, that they found addresses of
+    /// private networks, as they do in networks of tests.
+    pub fn allow_internal_answers(&mut self, allows_internal: bool) {
+        self.circuit.allows_internal = allows_internal;
     }
 
     // --- streams -------------------------------------------------------------------------

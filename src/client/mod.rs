@@ -271,10 +271,42 @@ impl Client {
             self.bootstrap = bootstrap_of(&self.setup);
             self.can_build = false;
         }
+        let circuits: Vec<TunnelNo> = self.pool.iter().map(|(no, _)| no).collect();
+        circuits.into_iter().for_each(|no| self.set_answers(no));
+        self.set_padding(now);
         self.known = None;
         self.bootstrap.set_asking(self.setup.asking());
         self.stir();
         self.work(now, entropy);
+    }
+
+    /// Whether the exit of a circuit may find what only a network of tests has.
+    fn set_answers(&mut self, no: TunnelNo) {
+        let allows_internal = !self.setup.config.requests.refuses_internal_answers;
+        if let Some(tunnel) = self.junction.tunnel_mut(no) {
+            tunnel.allow_internal_answers(allows_internal);
+        }
+    }
+
+    /// All links are padded as the user and the consensus want it now.
+    fn set_padding(&mut self, now: Now) {
+        let (mode, timing) = (self.setup.padding(), self.timing());
+        let open: Vec<LinkNo> = self.links.iter().filter(|(_, is_up)| *is_up).map(|(link, _)| link).collect();
+        for link in open {
+            if let Some(link) = self.junction.link_mut(link) {
+                link.set_padding(mode, timing, now);
+            }
+        }
+    }
+
+    /// A link carries circuits, or somebody's stream if it `is_used`: from when on it is padded is
+    /// the consensus's to say. C tor: the answer to EXTEND is taken for a stream.
+    fn engage_padding(&mut self, link: LinkNo, is_used: bool, now: Now) {
+        let params = self.dir().map(|dir| dir.consensus().params());
+        let is_soon = params.is_none_or(|params| params.is_on(Param::NfPadBeforeUsage));
+        if let Some(link) = self.junction.link_mut(link).filter(|_| is_used || is_soon) {
+            link.engage_padding(now);
+        }
     }
 
     /// Gives up all that goes over the network.
@@ -604,9 +636,7 @@ impl Client {
         if let Some(circuit) = self.pool.get(no).filter(|_| hop == HopNo(0)) {
             let (link, begun) = (circuit.link, circuit.begun());
             self.on_first_hop(link, begun, now);
-            if let Some(link) = self.junction.link_mut(link) {
-                link.engage_padding(now);
-            }
+            self.engage_padding(link, false, now);
         }
         self.stir();
     }

@@ -53,7 +53,8 @@ impl Client {
         if self.known == Some(known) {
             return;
         }
-        if self.known.is_none_or(|(before, _)| before != valid_after) {
+        let is_new = self.known.is_none_or(|(before, _)| before != valid_after);
+        if is_new {
             self.pool.on_directory(&world, entropy);
             self.events.say(Mask::NETWORK, || Some(Event::Consensus(valid_after)));
         }
@@ -65,6 +66,9 @@ impl Client {
         if self.can_build {
             self.bootstrap.on_enough();
             self.tell();
+        }
+        if is_new {
+            self.set_padding(now);
         }
     }
 
@@ -153,6 +157,9 @@ impl Client {
         {
             self.pool.on_attached(tunnel_no, &demand, &world);
         }
+        if let Some(link) = self.pool.get(tunnel_no).map(|circuit| circuit.link) {
+            self.engage_padding(link, true, now);
+        }
         self.streams.on_asked(no, tunnel_no, at, now.tick);
         self.say_stream(no, StreamStatus::Sent);
         self.flush(no, now);
@@ -201,11 +208,7 @@ impl Client {
         let hops = path.hops.iter().map(|hop| path_hop(hop, with_ed25519)).collect();
         let no = self.next_tunnel();
         self.junction.add_tunnel(no, link, hops, now.tick + BUILD_LIMIT, entropy).ok()?;
-        if !self.setup.config.requests.refuses_internal_answers
-            && let Some(tunnel) = self.junction.tunnel_mut(no)
-        {
-            tunnel.allow_internal_answers();
-        }
+        self.set_answers(no);
         if let Some(world) = world(&self.bootstrap, &self.setup, now) {
             self.pool.add(no, New { path, link, is_stable, purpose, demand }, &world);
         }

@@ -117,11 +117,12 @@ impl Padding {
         self.negotiate()
     }
 
-    /// Another mode or timing. Gives what the relay must be told.
+    /// Perhaps another mode or timing. Gives what the relay must be told.
     pub fn set(&mut self, mode: Mode, timing: Timing, now: Tick) -> Option<PaddingNegotiate> {
-        self.mode = mode;
-        self.timing = timing;
-        self.on_cell(now);
+        if (self.mode, self.timing) != (mode, timing) {
+            (self.mode, self.timing) = (mode, timing);
+            self.on_cell(now);
+        }
         self.negotiate()
     }
 
@@ -295,6 +296,8 @@ mod tests {
         assert!(!padding.handle_timeout(shortest, &mut entropy), "drawn, and longer than the shortest");
         let drawn = padding.next_deadline().unwrap();
         assert!(drawn > shortest);
+        padding.set(Mode::Normal, Timing::default(), drawn);
+        assert_eq!(padding.next_deadline(), Some(drawn), "nothing new was said");
         padding.on_cell(drawn);
         assert_eq!(padding.next_deadline(), Some(drawn + Duration::from_millis(1500)));
         let late = drawn + Duration::from_secs(60);

@@ -37,6 +37,8 @@ pub struct Shell {
     pub dialled: Vec<core::net::SocketAddr>,
     /// Whose connections it closed.
     pub hung_up: Vec<core::net::SocketAddr>,
+    /// Bytes that it sent.
+    pub sent: usize,
     /// Whether programs read what comes.
     pub is_reading: bool,
     /// How far its clock is ahead, in seconds.
@@ -171,6 +173,7 @@ impl Shell {
             progress: Vec::new(),
             dialled: Vec::new(),
             hung_up: Vec::new(),
+            sent: 0,
             is_reading: true,
             ahead: 0,
             dozed: Duration::ZERO,
@@ -210,6 +213,7 @@ impl Shell {
         let (now, ready) = (self.now(network), self.client.ready().collect::<Vec<_>>());
         for link in ready {
             while let Some(bytes) = self.client.take_transmit(link, now, &mut self.entropy) {
+                self.sent += bytes.len();
                 if let Some(connection) = self.connections.get(&link) {
                     network.send(connection.near, bytes);
                 }

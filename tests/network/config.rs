@@ -7,7 +7,7 @@ use cepa::internal::client::events::{Event, LinkStatus, Mask};
 use cepa::lab::authority::Spec;
 use cepa::lab::network::{BEGINNING, Network};
 
-use super::client::{Shell, connect, directory_network, directory_network_of, honest, setup_with, wish};
+use super::client::{Shell, connect, directory_network, directory_network_of, honest, resolve, setup_with, wish};
 use super::seed;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -62,6 +62,67 @@ fn circuits_that_are_there_obey_too() {
     shell.configure(&mut network, setup_with(&cache, "MaxCircuitDirtiness 30 seconds"));
     shell.run_until(&mut network, MINUTE, |_| false);
     assert_eq!(used(&shell), 0);
+}
+
+/// Bytes that a client sends in six minutes in which nobody asks for anything.
+fn noise(shell: &mut Shell, network: &mut Network) -> usize {
+    let before = shell.sent;
+    shell.run_until(network, 6 * MINUTE, |_| false);
+    shell.sent - before
+}
+
+/// A few cells, a PADDING_NEGOTIATE among them; and many.
+const QUIET: usize = 6 * 514;
+const PADDED: usize = 20 * 514;
+
+#[test]
+fn links_that_are_open_are_padded_as_the_user_wants_it_now() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let setup = |more: &str| setup_with(&cache, &format!("LearnCircuitBuildTimeout 0\n{more}"));
+    let mut shell = Shell::start(&mut network, setup(""));
+    assert!(is_served(&mut shell, &mut network, "a"));
+    shell.run_until(&mut network, 10 * MINUTE, |_| false);
+    for (more, expected) in
+        [("", PADDED..usize::MAX), ("ConnectionPadding 0", 0..QUIET), ("ConnectionPadding 1", PADDED..usize::MAX)]
+    {
+        shell.configure(&mut network, setup(more));
+        let noise = noise(&mut shell, &mut network);
+        assert!(expected.contains(&noise), "{more:?}: {noise}");
+    }
+}
+
+/// Those that were opened to learn what it says among them.
+#[test]
+fn links_are_padded_as_the_consensus_wants_it() {
+    let spec = |params: &[(&str, i32)]| Spec {
+        params: params.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+        ..Spec::new(seed(), BEGINNING)
+    };
+    for (params, before, after) in [
+        (&[][..], PADDED..usize::MAX, PADDED..usize::MAX),
+        (&[("nf_pad_before_usage", 0)], 0..QUIET, PADDED..usize::MAX),
+        (&[("nf_ito_low", 0), ("nf_ito_high", 0)], 0..QUIET, 0..QUIET),
+    ] {
+        let (mut network, _, cache) = directory_network_of(spec(params), honest);
+        let mut shell = Shell::start(&mut network, setup_with(&cache, "LearnCircuitBuildTimeout 0"));
+        assert!(shell.bootstrap(&mut network));
+        shell.run_until(&mut network, 10 * MINUTE, |_| false);
+        let unused = noise(&mut shell, &mut network);
+        assert!(is_served(&mut shell, &mut network, "a"));
+        shell.run_until(&mut network, MINUTE, |_| false);
+        let used = noise(&mut shell, &mut network);
+        assert!(before.contains(&unused) && after.contains(&used), "{params:?}: {unused} {used}");
+    }
+}
+
+#[test]
+fn circuits_that_are_open_believe_what_the_user_believes_now() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    let found = |shell: &mut Shell, network: &mut Network| shell.serve(network, resolve("private.lab"), MINUTE).found;
+    assert!(found(&mut shell, &mut network).is_some());
+    shell.configure(&mut network, setup_with(&cache, "ClientDNSRejectInternalAddresses 1"));
+    assert!(found(&mut shell, &mut network).is_none());
 }
 
 /// Links to directories that are no guards have nothing to do once all is known, or a little before.
