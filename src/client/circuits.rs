@@ -257,6 +257,8 @@ pub struct Pool {
     poor: [Option<Tick>; 2],
     /// Circuits that are only measured from now on, to be told of.
     late: Vec<TunnelNo>,
+    /// Circuits that had waited for better guards and are open now, to be told of.
+    upgraded: Vec<TunnelNo>,
     /// Guards that fare badly, to be told of.
     alarms: Vec<Alarm>,
     /// Guards of an earlier run were judged by how they had fared.
@@ -281,6 +283,7 @@ impl Pool {
             paused: Tick::default(),
             poor: [None; 2],
             late: Vec::new(),
+            upgraded: Vec::new(),
             alarms: Vec::new(),
             is_recalled: false,
             times_change: None,
@@ -316,6 +319,11 @@ impl Pool {
     /// Circuits that were late since this was last asked, and are only measured now.
     pub fn take_late(&mut self) -> Vec<TunnelNo> {
         core::mem::take(&mut self.late)
+    }
+
+    /// Circuits that had waited for better guards, and carry streams since this was last asked.
+    pub fn take_upgraded(&mut self) -> Vec<TunnelNo> {
+        core::mem::take(&mut self.upgraded)
     }
 
     /// Guards that fared badly since this was last asked.
@@ -859,10 +867,11 @@ impl Pool {
         let (nos, pending): (Vec<_>, Vec<_>) = self.circuits.iter().filter_map(guarded).unzip();
         let view = world.view(self.bias.dropped());
         for place in self.guards.upgrade(&pending, view.scene()) {
-            if let Some(circuit) = nos.get(place).and_then(|no| self.circuits.get_mut(no)) {
+            if let Some((no, circuit)) = nos.get(place).and_then(|no| Some((*no, self.circuits.get_mut(no)?))) {
                 circuit.standing = Standing::Complete;
                 if circuit.phase == Phase::Waiting {
                     circuit.phase = Phase::Open;
+                    self.upgraded.push(no);
                 }
             }
         }

@@ -214,9 +214,9 @@ pub enum CircuitStatus {
     Launched,
     /// It has one more hop.
     Extended,
-    /// It is built, and a better guard may still answer.
+    /// It is built, and a better guard may still answer. C tor: says so only if asked.
     GuardWait,
-    /// It is built.
+    /// It is built, and carries streams.
     Built,
     /// It was never built.
     Failed(CircuitReason),

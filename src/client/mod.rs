@@ -34,7 +34,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use self::bootstrap::Bootstrap;
-use self::circuits::{End, Pool, World};
+use self::circuits::{End, Phase, Pool, World};
 use self::errands::Errand;
 use self::events::{CircuitReason, CircuitStatus, Event, Events, LinkReason, LinkStatus, Mask};
 use self::junction::{Junction, LinkNo, Reader as TunnelReader, Report, TunnelNo};
@@ -599,8 +599,10 @@ impl Client {
                 if let Some(world) = world(&self.bootstrap, &self.setup, now) {
                     self.pool.on_built(no, took, &world);
                 }
-                self.say_circuit(no, CircuitStatus::Built);
-                self.reach([Progress::Starting, Progress::Done]);
+                match self.pool.get(no).map(|circuit| circuit.phase) {
+                    Some(Phase::Waiting) => self.say_circuit(no, CircuitStatus::GuardWait),
+                    _ => self.on_open(no),
+                }
                 self.stir();
             }
             TunnelOutput::Connected { stream, address } => match self.streams.whose(no, stream) {
@@ -628,6 +630,12 @@ impl Client {
         }
     }
 
+    /// A circuit carries streams from now on.
+    fn on_open(&mut self, no: TunnelNo) {
+        self.say_circuit(no, CircuitStatus::Built);
+        self.reach([Progress::Starting, Progress::Done]);
+    }
+
     fn on_hop(&mut self, no: TunnelNo, hop: HopNo, now: Now, entropy: &mut dyn Entropy) {
         if let Some(world) = world(&self.bootstrap, &self.setup, now) {
             self.pool.on_hop(no, &world, entropy);
@@ -652,7 +660,7 @@ impl Client {
     }
 
     fn drop_circuit(&mut self, no: TunnelNo, end: End, why: CircuitReason, now: Now, entropy: &mut dyn Entropy) {
-        let was_built = self.pool.get(no).is_some_and(|circuit| circuit.phase >= circuits::Phase::Waiting);
+        let was_built = self.pool.get(no).is_some_and(|circuit| circuit.phase >= Phase::Waiting);
         if let (End::TooSlow, Some(circuit)) = (end, self.pool.get(no))
             && let Some(begun) = circuit.begun().filter(|_| circuit.hops_built() == 0)
         {

@@ -91,6 +91,7 @@ impl Client {
             }
         }
         let over = world(&self.bootstrap, &self.setup, now).map(|world| self.pool.tidy(&world));
+        self.pool.take_upgraded().into_iter().for_each(|no| self.on_open(no));
         for (no, end) in over.into_iter().flatten() {
             let why = match (end, self.pool.get(no).map(|circuit| circuit.purpose())) {
                 (End::TooSlow, Some(Purpose::Measured)) => CircuitReason::MeasurementExpired,

@@ -85,6 +85,29 @@ fn the_life_of_a_stream_and_of_its_circuit_is_told_in_order() {
     assert!(shell.events.iter().any(|event| matches!(event, Event::Enough(true))));
 }
 
+/// When the only guard of the first rank is gone, circuits over others wait until it is known to
+/// be.
+#[test]
+fn a_circuit_that_waits_for_better_guards_is_not_told_of_as_built() {
+    let (mut network, relays, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::prepare(&network, setup_with(&cache, "NumEntryGuards 1\nNumPrimaryGuards 1"));
+    shell.client.subscribe(Mask::ALL);
+    shell.begin(&mut network);
+    shell.serve(&mut network, connect("source-5000.lab", "a"), MINUTE);
+    let guards: BTreeSet<_> = shell.client.pool().iter().map(|(_, it)| it.path.hops[0].ids.rsa).collect();
+    for relay in relays {
+        if guards.contains(&network.facts(relay).ids.rsa) {
+            network.cut(relay);
+        }
+    }
+    shell.run_until(&mut network, MINUTE / 60, |_| false);
+    let no = shell.request(&mut network, connect("source-5000.lab", "b"));
+    assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&no].is_over()));
+    use CircuitStatus::{Built, Extended, GuardWait, Launched};
+    let expected = [Launched, Extended, Extended, Extended, GuardWait, Built];
+    assert_eq!(of_circuit(&shell, tunnel_of(&shell, no)), expected);
+}
+
 /// C tor: `global_identifier`.
 #[test]
 fn no_stream_has_the_number_of_a_link() {
