@@ -405,13 +405,16 @@ impl Pool {
         })
     }
 
-    /// A stream goes out by a circuit.
-    pub fn on_attached(&mut self, no: TunnelNo, demand: &Demand<'_>, world: &World<'_>) {
+    /// A stream goes out by a circuit. If its user `keeps_alive` the circuit, it is as if it were
+    /// used for the first time. C tor: `connection_ap_handshake_attach_chosen_circuit`.
+    pub fn on_attached(&mut self, no: TunnelNo, demand: &Demand<'_>, keeps_alive: bool, world: &World<'_>) {
         let Some(circuit) = self.circuits.get_mut(&no) else { return };
         if circuit.dirty.is_none() {
             self.ports.on_taken(world.now.tick);
         }
-        circuit.dirty.get_or_insert(world.now.tick);
+        if circuit.dirty.is_none() || keeps_alive {
+            circuit.dirty = Some(world.now.tick);
+        }
         circuit.company.join(demand.facts, demand.fields);
         circuit.streams += 1;
         if let Some(tally) = &mut circuit.tally {
@@ -426,8 +429,8 @@ impl Pool {
         }
     }
 
-    /// A stream is off a circuit. If its user `keeps_alive` the circuit, it is as if it had
-    /// been first used just now.
+    /// A stream is off a circuit, for which the same holds. C tor: `circuit_detach_stream`, which
+    /// brings a circuit back that was too old for new streams.
     pub fn on_detached(&mut self, no: TunnelNo, keeps_alive: bool, now: Tick) {
         if let Some(circuit) = self.circuits.get_mut(&no) {
             circuit.streams = circuit.streams.saturating_sub(1);

@@ -217,7 +217,8 @@ impl Client {
         now: Now,
     ) {
         self.say_stream(no, StreamStatus::Detached(why));
-        self.pool.on_detached(tunnel, false, now.tick);
+        let keeps_alive = self.streams.get(no).is_some_and(|request| request.wish.keeps_alive);
+        self.pool.on_detached(tunnel, keeps_alive, now.tick);
         self.pool.on_taken_off(tunnel);
         self.streams.put_back(no, unanswered);
         if self.holds_requests && self.streams.hold(no) {

@@ -156,7 +156,7 @@ impl Client {
         if let (Some(world), demand) =
             (world(&self.bootstrap, &self.setup, now), request.demand(&self.setup.config.circuits))
         {
-            self.pool.on_attached(tunnel_no, &demand, &world);
+            self.pool.on_attached(tunnel_no, &demand, request.wish.keeps_alive, &world);
         }
         if let Some(link) = self.pool.get(tunnel_no).map(|circuit| circuit.link) {
             self.engage_padding(link, true, now);

@@ -151,8 +151,9 @@ impl Door<'_> {
             host,
             port: request.port,
         };
-        // C tor: only for those who give a name.
-        let keeps_alive = self.flags.keep_alive && self.flags.isolation.socks_auth && credentials.is_some();
+        // C tor: only for those who give a name or a password that is not empty.
+        let has_said = credentials.is_some_and(|it| !it.user.is_empty() || !it.password.is_empty());
+        let keeps_alive = self.flags.keep_alive && self.flags.isolation.socks_auth && has_said;
         let from = from.map(Sensitive::new);
         Verdict::Ask(Wish { what, facts, fields: Fields::of(self.flags.isolation), keeps_alive, from })
     }

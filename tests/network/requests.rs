@@ -1,10 +1,11 @@
 //! What programs ask a client for, over circuits that it builds itself.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cepa::internal::base::RsaId;
 use cepa::internal::client::events::{Event, Mask, StreamStatus};
-use cepa::internal::client::{Failure, Found, Progress, RequestNo};
+use cepa::internal::client::{Failure, Found, Progress, RequestNo, Wish};
 use cepa::internal::wire::relay_msg::EndReason;
 use cepa::lab::network::{Network, Role};
 
@@ -157,6 +158,28 @@ fn a_circuit_takes_no_new_streams_ten_minutes_after_its_first() {
     assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&echo].read == b"still here"));
     shell.cancel(&mut network, echo);
     assert!(shell.run_until(&mut network, MINUTE, |shell| shell.client.pool().get(first).is_none()));
+}
+
+/// `KeepAliveIsolateSOCKSAuth`: from when it was last used, by one that comes or one that goes.
+#[test]
+fn a_circuit_lives_on_for_those_who_keep_it_alive() {
+    for keeps_alive in [true, false] {
+        let (mut network, _, cache) = directory_network(seed(), honest);
+        let mut shell = Shell::start(&mut network, wish(&cache));
+        let mut tunnel_of = |shell: &mut Shell, host: &str, wait: u32| {
+            let no = shell.request(&mut network, Wish { keeps_alive, ..connect(host, "a") });
+            let at = |shell: &Shell| shell.client.streams().get(no).and_then(|request| request.at());
+            assert!(shell.run_until(&mut network, MINUTE, |shell| at(shell).is_some()));
+            let tunnel = at(shell).unwrap().0;
+            shell.run_until(&mut network, wait * MINUTE, |_| false);
+            tunnel
+        };
+        // Those that stay count when they come.
+        for (host, waits) in [("source-1000.lab", [4, 4, 4, 11]), ("echo.lab", [1, 7, 7, 1])] {
+            let tunnels: BTreeSet<_> = waits.into_iter().map(|wait| tunnel_of(&mut shell, host, wait)).collect();
+            assert_eq!(tunnels.len(), if keeps_alive { 1 } else { 2 }, "{host}");
+        }
+    }
 }
 
 #[test]
