@@ -149,6 +149,8 @@ pub struct Client {
     /// When somebody last wanted something, or the start; and for how long nobody had before.
     last_wish: Tick,
     idle_before: Duration,
+    /// Since then a program has written to a stream, or has had bytes from one.
+    is_active: bool,
     kept: Kept,
     outputs: VecDeque<Output>,
     ids: Ids,
@@ -167,6 +169,7 @@ struct Answers<'a> {
     errands: &'a BTreeMap<TunnelNo, Errand>,
     bootstrap: &'a mut Bootstrap,
     streams: &'a mut Streams,
+    is_active: &'a mut bool,
     reader: &'a mut dyn Reader,
     now: Now,
     /// What directories gave, and whether more is wanted.
@@ -176,6 +179,7 @@ struct Answers<'a> {
 impl TunnelReader for Answers<'_> {
     fn data(&mut self, tunnel: TunnelNo, stream: StreamAt, bytes: &[u8]) {
         if let Some(request) = self.streams.on_data(tunnel, stream, bytes.len()) {
+            *self.is_active = true;
             self.reader.data(request, bytes);
         } else if let Some(errand) = self.errands.get(&tunnel) {
             let goes_on = self.bootstrap.handle_bytes(errand.fetch, bytes, self.now);
@@ -216,6 +220,7 @@ impl Client {
             next_look: None,
             last_wish: Tick::default(),
             idle_before: Duration::ZERO,
+            is_active: false,
             kept,
             outputs: VecDeque::new(),
             ids: Ids::default(),
@@ -365,6 +370,7 @@ impl Client {
             errands: &self.directories,
             bootstrap: &mut self.bootstrap,
             streams: &mut self.streams,
+            is_active: &mut self.is_active,
             reader,
             now,
             taken: Vec::new(),
@@ -511,6 +517,9 @@ impl Client {
 
     /// Works off all that links and tunnels have come to, and goes on.
     fn work(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        if core::mem::take(&mut self.is_active) {
+            self.note_activity(now.tick);
+        }
         loop {
             while let Some(report) = self.junction.poll_report() {
                 match report {
@@ -736,13 +745,19 @@ impl Client {
 
     fn is_dormant(&self, now: Tick) -> bool {
         let dormancy = &self.setup.config.dormancy;
-        let is_waited_for = dormancy.waits_for_streams && !self.streams.is_empty();
-        dormancy.is_enabled && !is_waited_for && self.idle(now) >= dormancy.timeout
+        dormancy.is_enabled && self.idle(now) >= dormancy.timeout
     }
 
-    /// For how long nobody has asked for anything.
+    /// For how long nobody has wanted anything. C tor: a stream that is there is a wish, unless
+    /// `DormantTimeoutDisabledByIdleStreams` says otherwise.
     fn idle(&self, now: Tick) -> Duration {
-        now.since(self.last_wish).saturating_add(self.idle_before)
+        let is_waited_for = self.setup.config.dormancy.waits_for_streams && !self.streams.is_empty();
+        if is_waited_for { Duration::ZERO } else { now.since(self.last_wish).saturating_add(self.idle_before) }
+    }
+
+    /// Somebody wants something. C tor: `note_user_activity`.
+    fn note_activity(&mut self, now: Tick) {
+        (self.last_wish, self.idle_before) = (now, Duration::ZERO);
     }
 
     /// The link to a relay, which is dialled if it is not there.

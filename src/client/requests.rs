@@ -6,7 +6,6 @@
 //! C tor: core/or/connection_edge.c.
 
 use core::net::IpAddr;
-use core::time::Duration;
 
 use super::events::{StreamReason, StreamStatus};
 use super::junction::TunnelNo;
@@ -27,7 +26,7 @@ impl Client {
             What::Connect { port, .. } => Some(*port),
             What::Resolve(_) | What::ResolvePtr(_) => None,
         };
-        (self.last_wish, self.idle_before) = (now.tick, Duration::ZERO);
+        self.note_activity(now.tick);
         self.bootstrap.stir();
         self.pool.ports.want(port, self.available_timeout(), now.tick, entropy);
         let mut wish = wish;
@@ -62,6 +61,7 @@ impl Client {
             }
         };
         request.bytes.written += count(taken);
+        self.is_active |= taken > 0;
         taken
     }
 
@@ -227,6 +227,9 @@ impl Client {
     }
 
     fn detach(&mut self, request: &streams::Request, now: Now) {
+        if self.setup.config.dormancy.waits_for_streams {
+            self.note_activity(now.tick);
+        }
         if let Some((tunnel, _)) = request.at() {
             self.pool.on_detached(tunnel, request.wish.keeps_alive, now.tick);
         }

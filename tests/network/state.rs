@@ -110,3 +110,26 @@ fn whoever_slept_sleeps_on_until_somebody_asks() {
     assert_eq!(dialled, 0);
     serving_guard(&mut fresh, &mut network);
 }
+
+/// C tor: `check_network_participation_callback`, `connection_edge_process_inbuf`.
+#[test]
+fn whoever_has_a_stream_does_not_sleep_nor_as_soon_as_it_is_over() {
+    for (more, writes, sleeps) in [
+        ("", false, false),
+        ("DormantTimeoutDisabledByIdleStreams 0", false, true),
+        ("DormantTimeoutDisabledByIdleStreams 0", true, false),
+    ] {
+        let (mut network, _, cache) = directory_network(seed(), honest);
+        let setup = setup_with(&cache, &format!("DormantClientTimeout 20 minutes\n{more}"));
+        let mut shell = Shell::start(&mut network, setup);
+        let echo = shell.request(&mut network, connect("echo.lab", "a"));
+        assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&echo].is_open));
+        for _ in 0..6 {
+            shell.run_until(&mut network, 10 * MINUTE, |_| false);
+            assert!(!writes || shell.write(&mut network, echo, b"still here") == 10);
+        }
+        shell.cancel(&mut network, echo);
+        shell.run_until(&mut network, 15 * MINUTE, |_| false);
+        assert_eq!(state(&shell.end(&mut network)).is_dormant, Some(sleeps), "{more:?} {writes}");
+    }
+}
