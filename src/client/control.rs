@@ -38,6 +38,8 @@ pub enum Refused {
     NotWaiting,
     /// The first relay would take us for a flood, until then.
     NotBefore(Tick),
+    /// The circuit has no room for more streams.
+    Full,
 }
 
 impl Client {
@@ -139,9 +141,10 @@ impl Client {
         if hop.is_some_and(|hop| usize::from(hop.0) >= circuit.hops_built()) {
             return Err(Refused::NoSuchHop);
         }
-        self.attach(no, tunnel, hop, now, entropy);
+        let is_attached = self.attach(no, tunnel, hop, now, entropy);
+        self.stir();
         self.work(now, entropy);
-        Ok(())
+        is_attached.then_some(()).ok_or(Refused::Full)
     }
 
     /// A request that waits goes elsewhere.

@@ -106,11 +106,13 @@ impl Client {
     pub(super) fn serve(&mut self, now: Now, entropy: &mut dyn Entropy) {
         let mut may_begin = true;
         for no in self.streams.waiting().to_vec() {
+            if self.attach_to_best(no, now, entropy) {
+                continue;
+            }
             let Some(world) = world(&self.bootstrap, &self.setup, now) else { return };
             let Some(request) = self.streams.get(no).filter(|request| !request.is_held) else { continue };
             let demand = request.demand(&self.setup.config.circuits);
             match self.pool.find(&demand, &world) {
-                Found::Open(tunnel) => self.attach(no, tunnel, None, now, entropy),
                 Found::Nothing if may_begin => match self.pool.plan_for(&demand, &world, entropy) {
                     Ok(path) => self.begin_for(no, path, now, entropy),
                     Err(Refusal::Path(path::Error::NoExit)) => self.fail(no, request.failure_without_exits(), now),
@@ -120,12 +122,26 @@ impl Client {
                     }
                     Err(Refusal::NotBefore(_) | Refusal::Busy) => may_begin = false,
                 },
-                Found::Nothing | Found::Coming => {}
+                Found::Nothing | Found::Coming | Found::Open(_) => {}
             }
         }
     }
 
-    /// Sends a request out by a circuit, from its last hop or from that one.
+    /// Sends a request out by the best circuit that has room for it, if there is any.
+    fn attach_to_best(&mut self, no: RequestNo, now: Now, entropy: &mut dyn Entropy) -> bool {
+        while let Some(world) = world(&self.bootstrap, &self.setup, now)
+            && let Some(request) = self.streams.get(no).filter(|request| !request.is_held)
+            && let Found::Open(tunnel) = self.pool.find(&request.demand(&self.setup.config.circuits), &world)
+        {
+            if self.attach(no, tunnel, None, now, entropy) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Sends a request out by a circuit, from its last hop or from that one. If the circuit is
+    /// full, it takes no more: then false.
     pub(super) fn attach(
         &mut self,
         no: RequestNo,
@@ -133,8 +149,11 @@ impl Client {
         hop: Option<HopNo>,
         now: Now,
         entropy: &mut dyn Entropy,
-    ) {
-        let (Some(request), Some(tunnel)) = (self.streams.get(no), self.junction.tunnel_mut(tunnel_no)) else { return };
+    ) -> bool {
+        let (Some(request), Some(tunnel)) = (self.streams.get(no), self.junction.tunnel_mut(tunnel_no)) else {
+            self.pool.retire(tunnel_no);
+            return false;
+        };
         // C tor: only an exit that can is told that it may.
         let exit = hop.unwrap_or(HopNo(u8::try_from(tunnel.hop_count().saturating_sub(1)).unwrap_or(u8::MAX)));
         let last = self.pool.get(tunnel_no).and_then(|circuit| circuit.path.hops.get(usize::from(exit.0))?.ids.rsa);
@@ -149,9 +168,8 @@ impl Client {
             What::ResolvePtr(ip) => tunnel.resolve(exit, &reverse_name(*ip), entropy),
         };
         let Ok(at) = stream else {
-            // It is full: the next look finds another.
             self.pool.retire(tunnel_no);
-            return self.stir();
+            return false;
         };
         if let (Some(world), demand) =
             (world(&self.bootstrap, &self.setup, now), request.demand(&self.setup.config.circuits))
@@ -164,6 +182,7 @@ impl Client {
         self.streams.on_asked(no, tunnel_no, at, now.tick);
         self.say_stream(no, StreamStatus::Sent);
         self.flush(no, now);
+        true
     }
 
     pub(super) fn begin_for(&mut self, no: RequestNo, path: Path, now: Now, entropy: &mut dyn Entropy) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cepa::internal::base::RsaId;
 use cepa::internal::client::events::{Event, Mask, StreamStatus};
 use cepa::internal::client::{Failure, Found, Progress, RequestNo, Wish};
+use cepa::internal::stream::map::MAX_STREAMS;
 use cepa::internal::wire::relay_msg::EndReason;
 use cepa::lab::network::{Network, Role};
 
@@ -226,4 +227,25 @@ fn a_request_that_nobody_answers_is_tried_elsewhere_until_its_time_is_over() {
         assert_eq!(took, Duration::from_secs(limit));
         assert!(shell.client.pool().iter().all(|(_, circuit)| circuit.streams == 0));
     }
+}
+
+/// A hop has room for so many streams; whoever comes then finds another circuit at once.
+#[test]
+fn whoever_finds_a_circuit_full_waits_for_nothing() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    shell.run_until(&mut network, MINUTE, |_| false);
+    let begun = network.now().tick;
+    let tunnel_of = |shell: &mut Shell, network: &mut Network| {
+        let no = shell.client.request(connect("silent.lab", "a"), network.now(), &mut shell.entropy);
+        let at = shell.client.streams().get(no).and_then(|request| request.at());
+        shell.turn(network);
+        at.map(|(tunnel, _)| tunnel)
+    };
+    let first = tunnel_of(&mut shell, &mut network);
+    let mut others = (0..MAX_STREAMS).map(|_| tunnel_of(&mut shell, &mut network));
+    assert!(first.is_some() && others.by_ref().take(MAX_STREAMS - 1).all(|tunnel| tunnel == first));
+    let last = others.next().unwrap();
+    assert!(last.is_some() && last != first);
+    assert_eq!(network.now().tick, begun);
 }
