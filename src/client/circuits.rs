@@ -6,6 +6,7 @@
 //! "Building circuits", "Attaching streams to circuits"; guard-spec. C tor:
 //! core/or/circuituse.c.
 
+use core::cell::Cell;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -200,17 +201,6 @@ impl Circuit {
     }
 }
 
-/// What a stream finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// A circuit that takes it.
-    Open(TunnelNo),
-    /// One is coming.
-    Coming,
-    /// There is none.
-    Nothing,
-}
-
 /// A circuit that is to be built.
 pub struct New<'a> {
     /// What it goes over.
@@ -265,6 +255,8 @@ pub struct Pool {
     is_recalled: bool,
     /// What became of the build times, to be told of.
     times_change: Option<Change>,
+    /// How often a circuit was held against a request.
+    judged: Cell<u64>,
 }
 
 impl Pool {
@@ -287,7 +279,13 @@ impl Pool {
             alarms: Vec::new(),
             is_recalled: false,
             times_change: None,
+            judged: Cell::default(),
         }
+    }
+
+    /// How often a circuit was held against a request: what a crowd costs.
+    pub fn judged(&self) -> u64 {
+        self.judged.get()
     }
 
     /// There is a new directory, or a new configuration.
@@ -314,6 +312,11 @@ impl Pool {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (TunnelNo, &Circuit)> {
         self.circuits.iter().map(|(no, circuit)| (*no, circuit))
+    }
+
+    /// Whether any are late since [`Pool::take_late`].
+    pub fn has_late(&self) -> bool {
+        !self.late.is_empty()
     }
 
     /// Circuits that were late since this was last asked, and are only measured now.
@@ -361,30 +364,40 @@ impl Pool {
 
     // --- streams -------------------------------------------------------------------------
 
-    /// The best circuit for a stream. C tor: `circuit_get_best`.
-    pub fn find(&self, demand: &Demand<'_>, world: &World<'_>) -> Found {
+    /// The best circuit that is there for a stream. C tor: `circuit_get_best`.
+    pub fn find(&self, demand: &Demand<'_>, world: &World<'_>) -> Option<TunnelNo> {
         let mut best: Option<(TunnelNo, &Circuit)> = None;
-        let mut is_coming = false;
-        for (no, circuit) in &self.circuits {
-            if !self.serves(circuit, demand, world) {
-                continue;
-            }
-            if circuit.phase != Phase::Open {
-                // One that waits for better guards is none: those must be tried for it to end.
-                is_coming |= circuit.phase == Phase::Building;
-            } else if best.is_none_or(|(_, best)| is_better(circuit, best, demand)) {
+        for (no, circuit) in self.circuits.iter().filter(|(_, circuit)| circuit.phase == Phase::Open) {
+            let is_best = best.is_none_or(|(_, best)| is_better(circuit, best, demand));
+            if is_best && self.serves(circuit, demand, world) {
                 best = Some((*no, circuit));
             }
         }
-        match best {
-            Some((no, _)) => Found::Open(no),
-            None if is_coming => Found::Coming,
-            None => Found::Nothing,
-        }
+        best.map(|(no, _)| no)
+    }
+
+    /// Whether one that is there takes a stream.
+    pub fn takes(&self, no: TunnelNo, demand: &Demand<'_>, world: &World<'_>) -> bool {
+        let open = self.circuits.get(&no).filter(|circuit| circuit.phase == Phase::Open);
+        open.is_some_and(|circuit| self.serves(circuit, demand, world))
+    }
+
+    /// Those that are being built. One that waits for better guards is none: those must be tried
+    /// for it to end.
+    pub fn coming(&self) -> Vec<TunnelNo> {
+        let building = self.circuits.iter().filter(|(_, circuit)| circuit.phase == Phase::Building);
+        building.map(|(no, _)| *no).collect()
+    }
+
+    /// Whether one of these will take a stream.
+    pub fn will_take(&self, coming: &[TunnelNo], demand: &Demand<'_>, world: &World<'_>) -> bool {
+        let mut coming = coming.iter().filter_map(|no| self.circuits.get(no));
+        coming.any(|circuit| self.serves(circuit, demand, world))
     }
 
     /// C tor: `circuit_is_acceptable`.
     fn serves(&self, circuit: &Circuit, demand: &Demand<'_>, world: &World<'_>) -> bool {
+        self.judged.set(self.judged.get().wrapping_add(1));
         let max_dirtiness = world.setup.config.circuits.max_dirtiness;
         let is_old = circuit.dirty.is_some_and(|dirty| dirty + max_dirtiness <= world.now.tick);
         let exit = circuit.exit();

@@ -161,6 +161,7 @@ impl Client {
             What::Resolve(name) => to.to_ascii_lowercase().clone_into(name),
             What::ResolvePtr(_) => return Err(Refused::NotWaiting),
         }
+        self.streams.renew(no);
         self.say_stream(no, StreamStatus::Redirected);
         Ok(())
     }

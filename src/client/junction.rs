@@ -257,6 +257,11 @@ impl Junction {
         self.tunnels.values().filter(|routed| routed.link == no).count()
     }
 
+    /// Whether there are any.
+    pub fn has_tunnels_on(&self, no: LinkNo) -> bool {
+        self.tunnels.values().any(|routed| routed.link == no)
+    }
+
     /// Whether anything has happened that was not asked for yet.
     pub fn has_report(&self) -> bool {
         !self.reports.is_empty()

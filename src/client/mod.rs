@@ -31,7 +31,7 @@ mod upkeep;
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use self::bootstrap::Bootstrap;
 use self::circuits::{End, Phase, Pool, World};
@@ -46,6 +46,7 @@ pub use self::setup::Setup;
 use self::silence::Clocks;
 use self::streams::Streams;
 pub use self::streams::{Failure, Found, RequestNo, What, Wish};
+use self::upkeep::Hope;
 use crate::base::RelayIds;
 use crate::base::error::Blame;
 use crate::base::random::Entropy;
@@ -142,8 +143,12 @@ pub struct Client {
     /// The consensus that guards were told of, and how much was known when `can_build` was
     /// found out.
     known: Option<(Wall, usize)>,
-    /// Something has changed that circuits or requests may have waited for.
+    /// Something has changed, and it is to be looked at what follows for circuits and requests.
     is_stirred: bool,
+    /// Which requests that have been looked at before may find more now.
+    hope: Hope,
+    /// The circuits that are open and that those have not seen.
+    opened: BTreeSet<TunnelNo>,
     /// When to look at them anyway.
     next_look: Option<Tick>,
     /// When somebody last wanted something, or the start; and for how long nobody had before.
@@ -217,6 +222,8 @@ impl Client {
             can_build: false,
             known: None,
             is_stirred: true,
+            hope: Hope::default(),
+            opened: BTreeSet::new(),
             next_look: None,
             last_wish: Tick::default(),
             idle_before: Duration::ZERO,
@@ -280,6 +287,7 @@ impl Client {
         circuits.into_iter().for_each(|no| self.set_answers(no));
         self.set_padding(now);
         self.known = None;
+        self.streams.forget_deadlines();
         self.bootstrap.set_asking(self.setup.asking());
         self.stir();
         self.work(now, entropy);
@@ -508,7 +516,7 @@ impl Client {
     /// Closes the links that nobody has used for too long, and notes which nobody uses now.
     fn leave_idle(&mut self, now: Now) {
         let junction = &self.junction;
-        for link in self.links.idle(|link| junction.tunnels_on(link) > 0, now.tick) {
+        for link in self.links.idle(|link| junction.has_tunnels_on(link), now.tick) {
             self.let_go(link, now);
         }
     }
@@ -612,7 +620,7 @@ impl Client {
                     Some(Phase::Waiting) => self.say_circuit(no, CircuitStatus::GuardWait),
                     _ => self.on_open(no),
                 }
-                self.stir();
+                self.stir_for(Hope::Circuits);
             }
             TunnelOutput::Connected { stream, address } => match self.streams.whose(no, stream) {
                 Some(request) => self.on_connected(no, request, address, now),
@@ -641,6 +649,8 @@ impl Client {
 
     /// A circuit carries streams from now on.
     fn on_open(&mut self, no: TunnelNo) {
+        self.opened.insert(no);
+        self.stir_for(Hope::Circuits);
         self.say_circuit(no, CircuitStatus::Built);
         self.reach([Progress::Starting, Progress::Done]);
     }
@@ -655,7 +665,7 @@ impl Client {
             self.on_first_hop(link, begun, now);
             self.engage_padding(link, false, now);
         }
-        self.stir();
+        self.stir_for(Hope::Circuits);
     }
 
     fn on_circuit_closed(&mut self, no: TunnelNo, error: CircuitError, now: Now, entropy: &mut dyn Entropy) {
@@ -680,7 +690,7 @@ impl Client {
         self.junction.drop_tunnel(no, now);
         let world = world(&self.bootstrap, &self.setup, now);
         self.pool.on_closed(no, end, world.as_ref(), entropy);
-        self.stir();
+        self.stir_for(Hope::Circuits);
     }
 
     /// A relay cannot be reached at an address: tries its next.
@@ -722,7 +732,12 @@ impl Client {
     // --- what is wanted ------------------------------------------------------------------
 
     fn stir(&mut self) {
+        self.stir_for(Hope::All);
+    }
+
+    fn stir_for(&mut self, hope: Hope) {
         self.is_stirred = true;
+        self.hope = self.hope.max(hope);
     }
 
     fn pursue(&mut self, now: Now, entropy: &mut dyn Entropy) {
@@ -735,10 +750,12 @@ impl Client {
                 self.run_errand(order, now, entropy);
             }
         }
-        let is_due = self.next_look.is_some_and(|look| look <= now.tick);
-        if core::mem::take(&mut self.is_stirred) || is_due {
-            self.look(now, entropy);
-            self.leave_idle(now);
+        if self.next_look.is_some_and(|look| look <= now.tick) {
+            self.stir_for(Hope::Circuits);
+        }
+        let is_stirred = core::mem::take(&mut self.is_stirred);
+        if is_stirred || self.streams.has_new() {
+            self.look(is_stirred, now, entropy);
             self.next_look = self.when_to_look(now);
         }
     }

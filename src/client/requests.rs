@@ -10,6 +10,7 @@ use core::net::IpAddr;
 use super::events::{StreamReason, StreamStatus};
 use super::junction::TunnelNo;
 use super::streams::{self, Failure, Fate, Found, RequestNo, State, What, Wish};
+use super::upkeep::Hope;
 use super::{Client, Output};
 use crate::base::random::Entropy;
 use crate::base::redact::Sensitive;
@@ -40,7 +41,6 @@ impl Client {
         if self.holds_requests && self.streams.hold(no) {
             self.say_stream(no, StreamStatus::Held);
         }
-        self.stir();
         self.work(now, entropy);
         no
     }
@@ -173,7 +173,7 @@ impl Client {
                 self.put_back(no, tunnel, unanswered, reason(why), now);
             }
         }
-        self.stir();
+        self.stir_for(Hope::Circuits);
     }
 
     /// What the end of a stream means for its circuit.
@@ -233,7 +233,7 @@ impl Client {
         if let Some((tunnel, _)) = request.at() {
             self.pool.on_detached(tunnel, request.wish.keeps_alive, now.tick);
         }
-        self.stir();
+        self.stir_for(if request.wish.keeps_alive { Hope::All } else { Hope::New });
     }
 
     pub(super) fn fail(&mut self, no: RequestNo, failure: Failure, now: Now) {

@@ -8,7 +8,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::circuits::Demand;
 use super::events::Bytes;
@@ -16,7 +16,7 @@ use super::isolation::{Facts, Fields};
 use super::junction::TunnelNo;
 use crate::base::RsaId;
 use crate::base::redact::Sensitive;
-use crate::base::time::Tick;
+use crate::base::time::{Tick, earlier};
 use crate::circuit::hop::StreamAt;
 use crate::circuit::{Answer, Ended};
 use crate::config;
@@ -242,6 +242,13 @@ pub struct Streams {
     by_stream: BTreeMap<(TunnelNo, StreamAt), RequestNo>,
     /// Those that wait, in their order.
     waiting: Vec<RequestNo>,
+    /// Those of them that nobody has looked at since they came.
+    new: BTreeSet<RequestNo>,
+    /// When the first time of any is over, or before, if `is_due_known`; but for these, whose
+    /// times have changed since.
+    due: Option<Tick>,
+    is_due_known: bool,
+    changed: Vec<RequestNo>,
 }
 
 impl Streams {
@@ -276,6 +283,8 @@ impl Streams {
         };
         self.requests.insert(no, request);
         self.waiting.push(no);
+        self.new.insert(no);
+        self.changed.push(no);
         true
     }
 
@@ -304,7 +313,13 @@ impl Streams {
     pub fn release(&mut self, no: RequestNo) {
         if let Some(request) = self.requests.get_mut(&no) {
             request.is_held = false;
+            self.new.insert(no);
         }
+    }
+
+    /// What one that waits wants is another thing now.
+    pub fn renew(&mut self, no: RequestNo) {
+        self.new.insert(no);
     }
 
     /// Whose a stream is.
@@ -328,9 +343,20 @@ impl Streams {
         &self.waiting
     }
 
+    /// Whether some came since they were last taken.
+    pub fn has_new(&self) -> bool {
+        !self.new.is_empty()
+    }
+
+    /// Those that came, or came back, since they were last taken.
+    pub fn take_new(&mut self) -> BTreeSet<RequestNo> {
+        core::mem::take(&mut self.new)
+    }
+
     /// An exit was asked.
     pub fn on_asked(&mut self, no: RequestNo, tunnel: TunnelNo, at: StreamAt, now: Tick) {
-        self.waiting.retain(|waiting| *waiting != no);
+        self.leave_row(no);
+        self.changed.push(no);
         if let Some(request) = self.requests.get_mut(&no) {
             (request.state, request.is_held) = (State::Asked { tunnel, at, since: now }, false);
             request.tries += 1;
@@ -352,9 +378,16 @@ impl Streams {
         let request = self.requests.remove(&no)?;
         match request.at() {
             Some(place) => drop(self.by_stream.remove(&place)),
-            None => self.waiting.retain(|waiting| *waiting != no),
+            None => self.leave_row(no),
         }
         Some(request)
+    }
+
+    fn leave_row(&mut self, no: RequestNo) {
+        self.new.remove(&no);
+        if let Some(place) = self.waiting.iter().position(|waiting| *waiting == no) {
+            self.waiting.remove(place);
+        }
     }
 
     /// It waits again, with what no exit has taken.
@@ -363,6 +396,8 @@ impl Streams {
         if let Some(place) = request.at() {
             self.by_stream.remove(&place);
             self.waiting.push(no);
+            self.new.insert(no);
+            self.changed.push(no);
         }
         request.state = State::Waiting;
         let mut unsent: VecDeque<u8> = unanswered.into_inner().into();
@@ -420,6 +455,9 @@ impl Streams {
     /// Those whose time is over, and that are not open. Differs: C tor lets an exit that was asked
     /// before have its own time beyond that.
     pub fn expired(&self, limit: Duration, now: Tick) -> Vec<RequestNo> {
+        if !self.is_due(now) {
+            return Vec::new();
+        }
         let is_over = |request: &Request| !matches!(request.state, State::Open { .. }) && request.born + limit <= now;
         self.requests.iter().filter(|(_, request)| is_over(request)).map(|(no, _)| *no).collect()
     }
@@ -427,6 +465,9 @@ impl Streams {
     /// Those whose exits have taken too long, with where they are and since when; each is counted.
     pub fn unanswered(&mut self, config: &config::Circuits, now: Tick) -> Vec<(RequestNo, TunnelNo, StreamAt, Tick)> {
         let mut late = Vec::new();
+        if !self.is_due(now) {
+            return late;
+        }
         for (no, request) in &mut self.requests {
             if let State::Asked { tunnel, at, since } = request.state
                 && since + request.patience(config) <= now
@@ -438,14 +479,31 @@ impl Streams {
         late
     }
 
-    /// When to look again.
-    pub fn next_deadline(&self, limit: Duration, config: &config::Circuits) -> Option<Tick> {
+    /// When to look again. All are looked at only when a time was over.
+    pub fn next_deadline(&mut self, limit: Duration, config: &config::Circuits, now: Tick) -> Option<Tick> {
         let deadline = |request: &Request| match request.state {
             State::Waiting => Some(request.born + limit),
             State::Asked { since, .. } => Some((since + request.patience(config)).min(request.born + limit)),
             State::Open { .. } => None,
         };
-        self.requests.values().filter_map(deadline).min()
+        let changed = core::mem::take(&mut self.changed);
+        self.due = if self.is_due(now) {
+            self.requests.values().filter_map(deadline).min()
+        } else {
+            let changed = changed.iter().filter_map(|no| self.requests.get(no)).filter_map(deadline).min();
+            earlier(self.due, changed)
+        };
+        self.is_due_known = true;
+        self.due
+    }
+
+    /// Other times hold from now on.
+    pub fn forget_deadlines(&mut self) {
+        self.is_due_known = false;
+    }
+
+    fn is_due(&self, now: Tick) -> bool {
+        !self.is_due_known || self.due.is_some_and(|due| due <= now)
     }
 }
 

@@ -10,10 +10,11 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use super::budget::Awaited;
-use super::circuits::{Demand, End, Found, New, Refusal};
+use super::circuits::{Demand, End, New, Refusal};
 use super::events::{CircuitReason, CircuitStatus, Event, Mask, Purpose, StreamStatus};
 use super::junction::TunnelNo;
 use super::links::Goal;
+use super::streams::{Request, State};
 use super::{Client, Failure, Progress, RequestNo, What, world};
 use crate::base::RelayIds;
 use crate::base::random::Entropy;
@@ -32,11 +33,28 @@ const IPV6: BeginFlags = BeginFlags(BeginFlags::IPV6_OK.0 | BeginFlags::IPV6_PRE
 /// The version of `Relay` from which on a relay knows ntor-v3.
 const RELAY_NTOR_V3: u8 = 4;
 
+/// Which requests may find more than when they were last looked at. All that wait are looked at
+/// beside all circuits only when there is no telling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Hope {
+    /// Those that came since.
+    #[default]
+    New,
+    /// Those that wait for one of the circuits that are open since, or for one to be begun.
+    Circuits,
+    /// All.
+    All,
+}
+
 impl Client {
-    /// Looks at all requests and circuits.
-    pub(super) fn look(&mut self, now: Now, entropy: &mut dyn Entropy) {
+    /// Looks at requests and circuits; at circuits as such only if something became of them, or
+    /// their time is over.
+    pub(super) fn look(&mut self, has_changed: bool, now: Now, entropy: &mut dyn Entropy) {
         self.meet_directory(now, entropy);
-        self.expire(now, entropy);
+        if has_changed {
+            self.expire(now, entropy);
+            self.leave_idle(now);
+        }
         if self.can_build && self.bootstrap.is_live(now.wall) && !self.bootstrap.is_too_old() {
             self.serve(now, entropy);
             if !self.is_dormant(now.tick) {
@@ -59,6 +77,7 @@ impl Client {
             self.events.say(Mask::NETWORK, || Some(Event::Consensus(valid_after)));
         }
         self.known = Some(known);
+        self.hope = Hope::All;
         let is_enough = self.pool.check(&world).is_ok();
         if core::mem::replace(&mut self.can_build, is_enough) != is_enough {
             self.events.say(Mask::NETWORK, || Some(Event::Enough(is_enough)));
@@ -91,6 +110,9 @@ impl Client {
             }
         }
         let over = world(&self.bootstrap, &self.setup, now).map(|world| self.pool.tidy(&world));
+        if self.pool.has_late() {
+            self.stir_for(Hope::Circuits);
+        }
         self.pool.take_upgraded().into_iter().for_each(|no| self.on_open(no));
         for (no, end) in over.into_iter().flatten() {
             let why = match (end, self.pool.get(no).map(|circuit| circuit.purpose())) {
@@ -104,25 +126,55 @@ impl Client {
 
     /// Puts requests on circuits, or begins circuits for them.
     pub(super) fn serve(&mut self, now: Now, entropy: &mut dyn Entropy) {
-        let mut may_begin = true;
-        for no in self.streams.waiting().to_vec() {
-            if self.attach_to_best(no, now, entropy) {
-                continue;
+        let (hope, opened) = (core::mem::take(&mut self.hope), core::mem::take(&mut self.opened));
+        let new = self.streams.take_new();
+        if hope == Hope::All {
+            for no in self.streams.waiting().to_vec() {
+                self.attach_to_best(no, now, entropy);
             }
+        } else {
+            opened.into_iter().for_each(|tunnel| self.fill(tunnel, now, entropy));
+            for no in &new {
+                self.attach_to_best(*no, now, entropy);
+            }
+        }
+        let waiting = match hope {
+            Hope::New => new.into_iter().collect(),
+            Hope::Circuits | Hope::All => self.streams.waiting().to_vec(),
+        };
+        self.begin_for_all(&waiting, now, entropy);
+    }
+
+    /// Puts those that wait on a circuit that is open now, as far as it takes them: nothing else
+    /// that is open does, or they would not wait.
+    fn fill(&mut self, tunnel: TunnelNo, now: Now, entropy: &mut dyn Entropy) {
+        for no in self.streams.waiting().to_vec() {
             let Some(world) = world(&self.bootstrap, &self.setup, now) else { return };
             let Some(request) = self.streams.get(no).filter(|request| !request.is_held) else { continue };
             let demand = request.demand(&self.setup.config.circuits);
-            match self.pool.find(&demand, &world) {
-                Found::Nothing if may_begin => match self.pool.plan_for(&demand, &world, entropy) {
-                    Ok(path) => self.begin_for(no, path, now, entropy),
-                    Err(Refusal::Path(path::Error::NoExit)) => self.fail(no, request.failure_without_exits(), now),
-                    Err(Refusal::Path(_)) => {
-                        self.pool.on_no_path(now.tick, entropy);
-                        may_begin = false;
-                    }
-                    Err(Refusal::NotBefore(_) | Refusal::Busy) => may_begin = false,
-                },
-                Found::Nothing | Found::Coming | Found::Open(_) => {}
+            if self.pool.takes(tunnel, &demand, &world) && !self.attach(no, tunnel, None, now, entropy) {
+                return;
+            }
+        }
+    }
+
+    /// Begins circuits for those of these that wait and for which none is coming, in this order,
+    /// as many as may be begun.
+    fn begin_for_all(&mut self, requests: &[RequestNo], now: Now, entropy: &mut dyn Entropy) {
+        let mut coming = self.pool.coming();
+        for no in requests {
+            let Some(world) = world(&self.bootstrap, &self.setup, now) else { return };
+            let waits = |request: &&Request| request.state == State::Waiting && !request.is_held;
+            let Some(request) = self.streams.get(*no).filter(waits) else { continue };
+            let demand = request.demand(&self.setup.config.circuits);
+            if self.pool.will_take(&coming, &demand, &world) {
+                continue;
+            }
+            match self.pool.plan_for(&demand, &world, entropy) {
+                Ok(path) => coming.extend(self.begin_for(*no, path, now, entropy)),
+                Err(Refusal::Path(path::Error::NoExit)) => self.fail(*no, request.failure_without_exits(), now),
+                Err(Refusal::Path(_)) => return self.pool.on_no_path(now.tick, entropy),
+                Err(Refusal::NotBefore(_) | Refusal::Busy) => return,
             }
         }
     }
@@ -130,8 +182,8 @@ impl Client {
     /// Sends a request out by the best circuit that has room for it, if there is any.
     fn attach_to_best(&mut self, no: RequestNo, now: Now, entropy: &mut dyn Entropy) -> bool {
         while let Some(world) = world(&self.bootstrap, &self.setup, now)
-            && let Some(request) = self.streams.get(no).filter(|request| !request.is_held)
-            && let Found::Open(tunnel) = self.pool.find(&request.demand(&self.setup.config.circuits), &world)
+            && let Some(request) = self.streams.get(no).filter(|it| it.state == State::Waiting && !it.is_held)
+            && let Some(tunnel) = self.pool.find(&request.demand(&self.setup.config.circuits), &world)
         {
             if self.attach(no, tunnel, None, now, entropy) {
                 return true;
@@ -185,14 +237,14 @@ impl Client {
         true
     }
 
-    pub(super) fn begin_for(&mut self, no: RequestNo, path: Path, now: Now, entropy: &mut dyn Entropy) {
-        let Some(request) = self.streams.get(no) else { return };
+    fn begin_for(&mut self, no: RequestNo, path: Path, now: Now, entropy: &mut dyn Entropy) -> Option<TunnelNo> {
+        let request = self.streams.get(no)?;
         // What is asked of a circuit may not borrow from those who ask while it is begun.
         let demand = request.demand(&self.setup.config.circuits);
         let (facts, fields, avoided) = (demand.facts.clone(), demand.fields, demand.avoided.clone());
         let (target, is_stable) = (demand.target, demand.is_stable);
         let demand = Demand { target, is_stable, avoided: &avoided, facts: &facts, fields };
-        self.begin_circuit(path, is_stable, Purpose::General, Some(&demand), now, entropy);
+        self.begin_circuit(path, is_stable, Purpose::General, Some(&demand), now, entropy)
     }
 
     pub(super) fn build_ahead(&mut self, now: Now, entropy: &mut dyn Entropy) {
@@ -236,9 +288,9 @@ impl Client {
         Some(no)
     }
 
-    pub(super) fn when_to_look(&self, now: Now) -> Option<Tick> {
+    pub(super) fn when_to_look(&mut self, now: Now) -> Option<Tick> {
         let config = &self.setup.config;
-        let streams = self.streams.next_deadline(config.requests.timeout, &config.circuits);
+        let streams = self.streams.next_deadline(config.requests.timeout, &config.circuits, now.tick);
         let pool = world(&self.bootstrap, &self.setup, now).and_then(|world| self.pool.next_deadline(&world));
         earlier(earlier(streams, pool), self.next_silent())
     }

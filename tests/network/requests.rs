@@ -8,7 +8,7 @@ use cepa::internal::client::events::{Event, Mask, StreamStatus};
 use cepa::internal::client::{Failure, Found, Progress, RequestNo, Wish};
 use cepa::internal::stream::map::MAX_STREAMS;
 use cepa::internal::wire::relay_msg::EndReason;
-use cepa::lab::network::{Network, Role};
+use cepa::lab::network::{Network, Place, Role};
 
 use super::client::{Shell, connect, directory_network, honest, resolve, setup_with, wish};
 use super::seed;
@@ -248,4 +248,26 @@ fn whoever_finds_a_circuit_full_waits_for_nothing() {
     let last = others.next().unwrap();
     assert!(last.is_some() && last != first);
     assert_eq!(network.now().tick, begun);
+}
+
+/// All that wait are looked at when something has become of a circuit, and not whenever another
+/// one comes.
+#[test]
+fn a_crowd_costs_as_much_as_there_are_in_it() {
+    for is_isolated in [false, true] {
+        let (mut network, _, cache) = directory_network(seed(), honest);
+        let mut shell = Shell::start(&mut network, wish(&cache));
+        assert!(shell.bootstrap(&mut network));
+        shell.run_until(&mut network, MINUTE, |_| false);
+        network.part(&[Place::Scripts]);
+        shell.new_identity(&mut network);
+        let before = shell.client.pool().judged();
+        for number in 0..2000 {
+            let user = if is_isolated { number.to_string() } else { "a".to_owned() };
+            shell.request(&mut network, connect("source-5000.lab", &user));
+        }
+        shell.run_until(&mut network, MINUTE, |_| false);
+        let judged = shell.client.pool().judged() - before;
+        assert!(judged < 2000 * 200, "{judged}");
+    }
 }
