@@ -122,6 +122,8 @@ pub struct Circuit {
     since: Tick,
     begun: Option<Tick>,
     hops_built: usize,
+    /// All its hops were there once; a controller may have asked for more since.
+    was_open: bool,
     standing: Standing,
     tally: Option<Tally>,
     company: Company,
@@ -173,6 +175,12 @@ impl Circuit {
     /// The name and the password of its streams, if all must have given the same.
     pub fn credentials(&self) -> Option<(Vec<u8>, Vec<u8>)> {
         self.company.credentials().cloned()
+    }
+
+    /// Whether how long it takes says something of others. C tor:
+    /// `circuit_timeout_want_to_count_circ`.
+    fn is_timed(&self) -> bool {
+        !self.was_open && self.path.hops.len() >= COUNTED_HOPS
     }
 
     /// Its last relay.
@@ -670,6 +678,7 @@ impl Pool {
             since: now,
             begun: None,
             hops_built: 0,
+            was_open: false,
             standing: path.guard.map_or(Standing::OnCompletion, |choice| choice.standing),
             tally: path.guard.map(|choice| Tally::new(choice.id)),
             company,
@@ -744,12 +753,13 @@ impl Pool {
         let (params, wish) = (world.dir.consensus().params(), world.setup.build_times());
         let Some(circuit) = self.circuits.get_mut(&no) else { return };
         let is_late = circuit.phase == Phase::Late || circuit.is_relaxed;
-        if circuit.path.hops.len() == COUNTED_HOPS {
+        if circuit.is_timed() && circuit.path.hops.len() == COUNTED_HOPS {
             self.times_change = self.times.on_built(took, is_late, params, wish).or(self.times_change);
         }
         if let Some(tally) = &mut circuit.tally {
             self.bias.on_built(tally, &mut self.guards);
         }
+        circuit.was_open = true;
         // Whoever waited takes it now, or somebody else does.
         if circuit.dirty.is_none() {
             circuit.company.forget();
@@ -786,7 +796,7 @@ impl Pool {
             Some(world) if first_failed => self.guards.on_failure(&choice.id, world.now.tick),
             _ => self.guards.on_cancelled(&choice.id),
         }
-        if let (End::TooSlow, Some(world), Some(begun)) = (end, world, circuit.begun) {
+        if let (End::TooSlow, Some(world), Some(begun)) = (end, world, circuit.begun.filter(|_| circuit.is_timed())) {
             let change = self.times.on_abandoned(begun, world.dir.consensus().params(), world.setup.build_times());
             self.times_change = change.or(self.times_change);
         }
@@ -850,7 +860,8 @@ impl Pool {
         for (no, circuit) in &mut self.circuits {
             let timeout = self.times.timeout(circuit.path.hops.len());
             let is_late = circuit.begun.is_some_and(|begun| begun + timeout <= world.now.tick);
-            if circuit.phase != Phase::Building || circuit.is_relaxed || !is_late {
+            // Those that say nothing of others have as long as any.
+            if circuit.phase != Phase::Building || circuit.is_relaxed || !is_late || !circuit.is_timed() {
                 continue;
             }
             // C tor: when nothing is open, better late than never.
@@ -898,7 +909,7 @@ impl Pool {
         let max_dirtiness = world.setup.config.circuits.max_dirtiness;
         let params = world.dir.consensus().params();
         let of_circuit = |circuit: &Circuit| match circuit.phase {
-            Phase::Building if !circuit.is_relaxed => {
+            Phase::Building if !circuit.is_relaxed && circuit.is_timed() => {
                 circuit.begun.map(|begun| begun + self.times.timeout(circuit.path.hops.len()))
             }
             Phase::Building | Phase::Late => {

@@ -34,6 +34,8 @@ pub enum Refused {
     NotBuilt,
     /// The circuit has no such hop.
     NoSuchHop,
+    /// The stream would leave at the first hop, which knows who we are.
+    OneHop,
     /// The stream is not one that waits for a circuit.
     NotWaiting,
     /// The first relay would take us for a flood, until then.
@@ -137,6 +139,9 @@ impl Client {
         let circuit = self.pool.get(tunnel).filter(is_left).ok_or(Refused::NoSuchCircuit)?;
         if circuit.phase != Phase::Open {
             return Err(Refused::NotBuilt);
+        }
+        if circuit.hops_built() < 2 || hop == Some(HopNo(0)) {
+            return Err(Refused::OneHop);
         }
         if hop.is_some_and(|hop| usize::from(hop.0) >= circuit.hops_built()) {
             return Err(Refused::NoSuchHop);

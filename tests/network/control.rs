@@ -178,6 +178,12 @@ fn a_controller_builds_and_attaches() {
     let path = hand_made(&shell);
     let no = build(&mut shell, &mut network, &path[..1]);
     assert!(shell.run_until(&mut network, MINUTE, |shell| is_built(shell, no)));
+    shell.client.hold_requests(true);
+    let held = shell.request(&mut network, connect("nowhere.example", "a"));
+    let refused = shell.client.attach_request(held, Some((no, None)), network.now(), &mut shell.entropy);
+    assert_eq!(refused, Err(Refused::OneHop));
+    shell.client.hold_requests(false);
+    shell.cancel(&mut network, held);
     let rest: Vec<_> = path[1..].iter().map(|id| shell.client.hop(id).unwrap()).collect();
     shell.client.extend(no, &rest, network.now(), &mut shell.entropy).unwrap();
     shell.turn(&mut network);
@@ -198,6 +204,7 @@ fn a_controller_builds_and_attaches() {
     let client = &mut shell.client;
     assert_eq!(client.attach_request(held, Some((TunnelNo(9999), None)), now, entropy), Err(Refused::NoSuchCircuit));
     assert_eq!(client.attach_request(held, Some((no, Some(HopNo(3)))), now, entropy), Err(Refused::NoSuchHop));
+    assert_eq!(client.attach_request(held, Some((no, Some(HopNo(0)))), now, entropy), Err(Refused::OneHop));
     assert_eq!(client.attach_request(RequestNo(9999), None, now, entropy), Err(Refused::NoSuchStream));
     client.redirect(held, "Source-5000.LAB", Some(80)).unwrap();
     client.attach_request(held, Some((no, Some(HopNo(2)))), now, entropy).unwrap();
@@ -212,6 +219,27 @@ fn a_controller_builds_and_attaches() {
     shell.client.attach_request(free, None, network.now(), &mut shell.entropy).unwrap();
     assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&free].is_over()));
     assert_ne!(tunnel_of(&shell, free), no);
+}
+
+/// C tor: one that was open before it got its third hop says nothing of how long three take.
+#[test]
+fn a_circuit_that_is_built_by_steps_is_not_timed() {
+    let (mut network, mut shell) = watched();
+    assert!(shell.bootstrap(&mut network));
+    let path = hand_made(&shell);
+    let at_once = build(&mut shell, &mut network, &path);
+    let by_steps = build(&mut shell, &mut network, &path[..1]);
+    assert!(shell.run_until(&mut network, MINUTE, |shell| is_built(shell, by_steps) && is_built(shell, at_once)));
+    let rest: Vec<_> = path[1..].iter().map(|id| shell.client.hop(id).unwrap()).collect();
+    shell.client.extend(by_steps, &rest, network.now(), &mut shell.entropy).unwrap();
+    shell.turn(&mut network);
+    assert!(shell.run_until(&mut network, MINUTE, |shell| is_built(shell, by_steps)));
+    let is_whole = |event: &&Event| match event {
+        Event::Circuit(facts, CircuitStatus::Built) => facts.path.len() == 3 && facts.circuit != by_steps,
+        _ => false,
+    };
+    assert_eq!(shell.client.pool().times.count(), shell.events.iter().filter(is_whole).count());
+    assert!(shell.client.pool().times.count() > 1);
 }
 
 #[test]
