@@ -237,6 +237,7 @@ impl Driver {
             Output::Found(request, found) => self.tell(request, News::Found(found)),
             Output::Failed(request, failure) => self.tell(request, News::Failed(failure)),
             Output::Ended { request, .. } => self.tell(request, News::Ended),
+            Output::GivenUp(request) => self.tell(request, News::GivenUp),
             Output::Writable(request) => {
                 if let Some(mailbox) = self.programs.borrow().get(&request) {
                     mailbox.ring();

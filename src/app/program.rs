@@ -134,6 +134,8 @@ pub enum News {
     Failed(Failure),
     /// Nothing more comes.
     Ended,
+    /// Nor is what came to be kept.
+    GivenUp,
 }
 
 /// Where the client leaves what is for a program.
@@ -161,6 +163,9 @@ impl Mailbox {
 
     /// Something became of the request.
     pub fn tell(&self, news: News) {
+        if matches!(news, News::GivenUp) {
+            *self.unwritten.borrow_mut() = VecDeque::new();
+        }
         self.news.borrow_mut().push_back(news);
         self.bell.notify_one();
     }
@@ -450,7 +455,7 @@ impl Talk<'_> {
                 }
                 Some(News::Found(found)) => self.socks.handle_found(&found.into()),
                 Some(News::Failed(failure)) => self.socks.handle_failure(failure.into()),
-                Some(News::Ended) => self.phase = Phase::Closing,
+                Some(News::Ended | News::GivenUp) => self.phase = Phase::Closing,
             }
             while let Some(output) = self.socks.poll_output() {
                 match output {
@@ -570,6 +575,11 @@ mod tests {
                 }
             }
             assert!(mailbox.is_empty() && heard == [b"early at once", &much[..], b"the end"].concat());
+            while mailbox.is_empty() {
+                mailbox.deliver(&much);
+            }
+            mailbox.tell(News::GivenUp);
+            assert!(mailbox.is_empty(), "what is given up is not kept for anybody");
         });
     }
 }

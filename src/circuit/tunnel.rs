@@ -134,6 +134,12 @@ impl Tunnel {
         hop.and_then(|hop| hop.streams.get(stream.id)).map_or(0, Stream::room)
     }
 
+    /// Bytes of a stream's writer that were not sent, or are kept until it is open.
+    pub fn unsent(&self, stream: StreamAt) -> usize {
+        let hop = self.circuit.hops.get(stream.hop.index());
+        hop.and_then(|hop| hop.streams.get(stream.id)).map_or(0, Stream::unsent)
+    }
+
     /// Takes from a stream's writer what there is room for; gives how much. If that is not
     /// all, [`Output::Writable`] says when to go on.
     pub fn handle_write(&mut self, stream: StreamAt, bytes: &[u8]) -> usize {

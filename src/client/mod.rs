@@ -95,6 +95,9 @@ pub enum Output {
         /// Whether the far end had said all that it had to say.
         is_clean: bool,
     },
+    /// A stream is over because all together hold too much: what it brought and its program has
+    /// not taken is not to be kept.
+    GivenUp(RequestNo),
     /// The user is to be told. If it is fatal, nothing more is done.
     Notice(Notice),
     /// A file cannot be used, all or in part: to be logged. What it had is fetched again.
@@ -183,7 +186,7 @@ struct Answers<'a> {
 
 impl TunnelReader for Answers<'_> {
     fn data(&mut self, tunnel: TunnelNo, stream: StreamAt, bytes: &[u8]) {
-        if let Some(request) = self.streams.on_data(tunnel, stream, bytes.len()) {
+        if let Some(request) = self.streams.on_data(tunnel, stream, bytes.len(), self.now.tick) {
             *self.is_active = true;
             self.reader.data(request, bytes);
         } else if let Some(errand) = self.errands.get(&tunnel) {
@@ -527,6 +530,9 @@ impl Client {
     fn work(&mut self, now: Now, entropy: &mut dyn Entropy) {
         if core::mem::take(&mut self.is_active) {
             self.note_activity(now.tick);
+        }
+        if self.streams.may_hold_more(self.setup.most_held) {
+            self.relieve(now);
         }
         loop {
             while let Some(report) = self.junction.poll_report() {

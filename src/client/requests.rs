@@ -60,15 +60,35 @@ impl Client {
                 taken
             }
         };
-        request.bytes.written += count(taken);
+        self.streams.on_written(no, taken);
         self.is_active |= taken > 0;
         taken
     }
 
     /// The reader of a stream has taken so many bytes for good.
     pub fn handle_taken(&mut self, no: RequestNo, bytes: usize) {
+        self.streams.on_taken(no, bytes);
         if let Some((tunnel, at)) = self.streams.get(no).and_then(|request| request.at()) {
             self.junction.handle_taken(tunnel, at, bytes);
+        }
+    }
+
+    /// Gives up as many requests and streams as it takes for the others to have room.
+    pub(super) fn relieve(&mut self, now: Now) {
+        let junction = &self.junction;
+        let unsent = |request: &streams::Request| {
+            let at = request.at().and_then(|(no, at)| Some(junction.tunnel(no)?.unsent(at)));
+            at.unwrap_or(0) + request.unsent.len()
+        };
+        for no in self.streams.oldest_beyond(self.setup.most_held, unsent) {
+            let is_open = self.streams.get(no).is_some_and(|request| matches!(request.state, State::Open { .. }));
+            if is_open {
+                self.say_stream(no, StreamStatus::Closed(StreamReason::Ours(EndReason::RESOURCELIMIT)));
+                self.end_stream(no, now);
+                self.outputs.push_back(Output::GivenUp(no));
+            } else {
+                self.fail(no, Failure::Closed(EndReason::RESOURCELIMIT), now);
+            }
         }
     }
 
@@ -310,8 +330,4 @@ fn reason(why: &Ended) -> StreamReason {
         Ended::Refused(_) => StreamReason::Ours(EndReason::TORPROTOCOL),
         Ended::WithCircuit(_) => StreamReason::Ours(EndReason::DESTROY),
     }
-}
-
-fn count(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }

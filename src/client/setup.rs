@@ -5,6 +5,7 @@
 //! none. C tor: `validate_dir_servers` in app/config/config.c.
 
 use super::bootstrap::{self, Asking};
+use super::streams::MAX_HELD;
 use crate::base::time::Wall;
 use crate::config::values::{Choice, Wanted};
 use crate::config::{Complaint, Config, Given, Objection};
@@ -28,6 +29,8 @@ pub struct Setup {
     /// Whether the shell has a place for files, and does what [`super::Client::poll_work`] says.
     /// Without one nothing is kept.
     pub(super) keeps_files: bool,
+    /// What all programs together may leave unread and have unsent.
+    pub(super) most_held: usize,
     /// Whom to trust and to ask.
     pub(super) directory: bootstrap::Wish,
 }
@@ -44,7 +47,7 @@ impl Setup {
         let uses_default_fallbacks = lines.uses_default_fallbacks;
         let directory =
             bootstrap::Wish { authorities, fallbacks, uses_default_fallbacks, keeps_files: false, released: RELEASED };
-        Ok(Setup { config, keeps_files: false, directory })
+        Ok(Setup { config, keeps_files: false, most_held: MAX_HELD, directory })
     }
 
     /// The same, of a program that was made then.
@@ -52,6 +55,12 @@ impl Setup {
     pub fn released_on(mut self, released: Wall) -> Setup {
         self.directory.released = released;
         self
+    }
+
+    /// The same, of a client whose programs may have that much unread and unsent.
+    #[must_use]
+    pub fn holding_at_most(self, most_held: usize) -> Setup {
+        Setup { most_held, ..self }
     }
 
     /// The same, of a client whose shell has a place for files.

@@ -36,6 +36,16 @@ const MAX_TRIES: u32 = 16;
 /// `compute_retry_timeout`.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(15));
 
+/// What all programs together may leave unread and have unsent, unless the shell knows its
+/// machine better; ours, half of the least board. C tor: `MaxMemInQueues`, by what the machine
+/// has, and 256 megabytes at least.
+pub const MAX_HELD: usize = 32 << 20;
+/// If it is more, as much is given up as leaves so many tenths. C tor:
+/// `FRACTION_OF_DATA_TO_RETAIN_ON_OOM`.
+const RETAINED_TENTHS: usize = 9;
+/// What is unsent is counted anew when it may have grown by this part of what may be held; ours.
+const COUNTED_PART: usize = 64;
+
 /// A request, as the client and its shell call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestNo(pub u64);
@@ -161,6 +171,24 @@ pub struct Request {
     avoided: Avoided,
     /// What an exit last said of it.
     said: Option<EndReason>,
+    held: Held,
+}
+
+/// What a request makes us hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Held {
+    /// What came for its program and was not taken.
+    unread: usize,
+    /// What its program wrote and is not known to be sent.
+    unsent: usize,
+    /// Since when nothing of it has moved.
+    since: Tick,
+}
+
+impl Held {
+    fn sum(&self) -> usize {
+        self.unread + self.unsent
+    }
 }
 
 impl Request {
@@ -249,6 +277,12 @@ pub struct Streams {
     due: Option<Tick>,
     is_due_known: bool,
     changed: Vec<RequestNo>,
+    /// What all of them hold.
+    held: usize,
+    /// It is counted anew when it seems to be more than this, or than what may be.
+    counted: usize,
+    /// The time, when bytes last came.
+    clock: Tick,
 }
 
 impl Streams {
@@ -280,6 +314,7 @@ impl Streams {
             refusals: 0,
             avoided: Avoided::new(),
             said: None,
+            held: Held::default(),
         };
         self.requests.insert(no, request);
         self.waiting.push(no);
@@ -330,12 +365,70 @@ impl Streams {
 
     /// Bytes came for a stream; whose it is.
     #[inline]
-    pub fn on_data(&mut self, tunnel: TunnelNo, at: StreamAt, length: usize) -> Option<RequestNo> {
+    pub fn on_data(&mut self, tunnel: TunnelNo, at: StreamAt, length: usize, now: Tick) -> Option<RequestNo> {
         let no = self.whose(tunnel, at)?;
         if let Some(request) = self.requests.get_mut(&no) {
             request.bytes.read += u64::try_from(length).unwrap_or(u64::MAX);
+            if request.held.unread == 0 {
+                request.held.since = now;
+            }
+            request.held.unread += length;
+            (self.held, self.clock) = (self.held + length, now);
         }
         Some(no)
+    }
+
+    /// A program has taken so much of what came for it.
+    pub fn on_taken(&mut self, no: RequestNo, length: usize) {
+        if let Some(request) = self.requests.get_mut(&no) {
+            let length = length.min(request.held.unread);
+            (request.held.unread, request.held.since) = (request.held.unread - length, self.clock);
+            self.held -= length;
+        }
+    }
+
+    /// So much of what a program wrote was taken from it.
+    pub fn on_written(&mut self, no: RequestNo, length: usize) {
+        if let Some(request) = self.requests.get_mut(&no) {
+            request.bytes.written += u64::try_from(length).unwrap_or(u64::MAX);
+            let more = length.min(MAX_UNSENT.saturating_sub(request.held.unsent));
+            (request.held.unsent, request.held.since) = (request.held.unsent + more, self.clock);
+            self.held += more;
+        }
+    }
+
+    /// What all of them hold; of what is unsent perhaps more than there is.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Whether that may be more than `most`.
+    pub fn may_hold_more(&self, most: usize) -> bool {
+        self.held > most.max(self.counted)
+    }
+
+    /// Those that must be given up if no more than `most` may be held: of those that hold
+    /// anything, the ones of which nothing has moved for longest. What is unsent is asked for. C
+    /// tor: `circuits_handle_oom`.
+    pub fn oldest_beyond(&mut self, most: usize, unsent: impl Fn(&Request) -> usize) -> Vec<RequestNo> {
+        for request in self.requests.values_mut() {
+            request.held.unsent = unsent(request);
+        }
+        self.held = self.requests.values().map(|request| request.held.sum()).sum();
+        self.counted = if self.held > most { 0 } else { self.held + most / COUNTED_PART };
+        if self.held <= most {
+            return Vec::new();
+        }
+        let holds = |(no, request): (&RequestNo, &Request)| (request.held.since, *no, request.held.sum());
+        let mut all: Vec<_> = self.requests.iter().map(holds).filter(|(.., sum)| *sum > 0).collect();
+        all.sort_unstable();
+        let mut left = self.held;
+        let is_too_much = |(.., sum): &(Tick, RequestNo, usize)| {
+            let before = left;
+            left -= sum;
+            before > most / 10 * RETAINED_TENTHS
+        };
+        all.into_iter().take_while(is_too_much).map(|(_, no, _)| no).collect()
     }
 
     /// Those that wait for a circuit, in the order in which they came.
@@ -376,6 +469,7 @@ impl Streams {
     /// It is over; gives it back.
     pub fn remove(&mut self, no: RequestNo) -> Option<Request> {
         let request = self.requests.remove(&no)?;
+        self.held -= request.held.sum();
         match request.at() {
             Some(place) => drop(self.by_stream.remove(&place)),
             None => self.leave_row(no),
@@ -542,7 +636,9 @@ fn is_plain(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::circuit::hop::HopNo;
     use crate::client::isolation::Group;
+    use crate::wire::relay::StreamId;
 
     fn wish(what: What) -> Wish {
         let facts = Facts {
@@ -594,6 +690,47 @@ mod tests {
                 assert_eq!(outcomes, [None, Some(Failure::Exit(EndReason::EXITPOLICY))], "three are enough");
             }
         }
+    }
+
+    fn at(secs: u64) -> Tick {
+        Tick::new(Duration::from_secs(secs))
+    }
+
+    /// Streams that are open, of these numbers, on one tunnel.
+    fn open(numbers: core::ops::Range<u16>) -> (Streams, impl Fn(u16) -> StreamAt) {
+        let place = |number: u16| StreamAt { hop: HopNo(2), id: StreamId::new(number).unwrap() };
+        let mut streams = Streams::default();
+        for number in numbers {
+            let no = RequestNo(number.into());
+            streams.add(no, wish(What::Resolve(String::new())), at(0));
+            streams.on_asked(no, TunnelNo(1), place(number), at(0));
+            streams.on_connected(no);
+        }
+        (streams, place)
+    }
+
+    #[test]
+    fn what_has_lain_for_longest_is_given_up_when_all_hold_too_much() {
+        let (mut streams, place) = open(1..11);
+        for number in 1..11 {
+            streams.on_data(TunnelNo(1), place(number), 100, at(number.into()));
+        }
+        assert!(streams.held() == 1000 && !streams.may_hold_more(1000) && streams.may_hold_more(999));
+        // Some of the first is read, all of the second, and the third writes.
+        streams.on_taken(RequestNo(1), 50);
+        streams.on_taken(RequestNo(2), 1000);
+        streams.on_written(RequestNo(3), 1000);
+        assert_eq!(streams.held(), 1850);
+        // Most of that is sent already.
+        let unsent = |request: &Request| if request.held.unsent > 0 { 100 } else { 0 };
+        assert_eq!(streams.oldest_beyond(1000, unsent), []);
+        assert!(streams.held() == 950 && !streams.may_hold_more(965 - 100));
+        // 950 hold too much for 800: 720 may stay.
+        assert_eq!(streams.oldest_beyond(800, unsent), [4, 5, 6].map(RequestNo));
+        for number in 1..11 {
+            streams.remove(RequestNo(number));
+        }
+        assert_eq!(streams.held(), 0);
     }
 
     #[test]

@@ -350,6 +350,11 @@ impl Stream {
         if takes_none { 0 } else { MAX_UNSENT - self.unsent.len() }
     }
 
+    /// What its writer gave that is not sent, or kept until it is open.
+    pub fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
     /// Takes from its writer what there is room for, and says how much.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(self.room());

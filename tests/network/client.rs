@@ -65,11 +65,13 @@ pub struct Told {
     pub failure: Option<Failure>,
     /// Over after it was open, and whether cleanly.
     pub end: Option<bool>,
+    /// Over because all held too much.
+    pub is_given_up: bool,
 }
 
 impl Told {
     pub fn is_over(&self) -> bool {
-        self.end.is_some() || self.failure.is_some() || self.found.is_some()
+        self.end.is_some() || self.failure.is_some() || self.found.is_some() || self.is_given_up
     }
 }
 
@@ -241,6 +243,7 @@ impl Shell {
             Output::Failed(no, failure) => self.told(no).failure = Some(failure),
             Output::Ended { request, is_clean } => self.told(request).end = Some(is_clean),
             Output::Writable(_) => {}
+            Output::GivenUp(no) => self.told(no).is_given_up = true,
             Output::Notice(notice) => self.notices.push(notice),
             Output::BadFile(name, error) => self.bad_files.push((name, error)),
             Output::BadState(line, fault) => panic!("state:{line}: {fault:?}"),

@@ -271,3 +271,27 @@ fn a_crowd_costs_as_much_as_there_are_in_it() {
         assert!(judged < 2000 * 200, "{judged}");
     }
 }
+
+/// C tor: `circuits_handle_oom`.
+#[test]
+fn programs_that_do_not_read_make_us_hold_so_much_and_no_more() {
+    const MOST: usize = 1_000_000;
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, wish(&cache).holding_at_most(MOST));
+    shell.is_reading = false;
+    let all: Vec<_> = (0..8)
+        .map(|user| {
+            let no = shell.request(&mut network, connect("source-1000000.lab", &format!("{user}")));
+            assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&no].is_open));
+            let is_bounded = |shell: &Shell| shell.client.streams().held() > MOST;
+            assert!(!shell.run_until(&mut network, MINUTE / 2, is_bounded));
+            no
+        })
+        .collect();
+    // A window of a stream is 249,000 bytes: four fit.
+    let given_up: Vec<_> = all.iter().map(|no| shell.requests[no].is_given_up).collect();
+    assert_eq!(given_up, [true, true, true, true, false, false, false, false]);
+    shell.is_reading = true;
+    let told = shell.serve(&mut network, connect("source-1000000.lab", "9"), MINUTE);
+    assert_eq!((told.read.len(), told.end), (1_000_000, Some(true)));
+}
