@@ -2,6 +2,7 @@
 //! world falls with its stream.
 
 use cepa::internal::base::time::Tick;
+use cepa::internal::client::events::{Event, Mask, StreamStatus};
 use cepa::internal::client::{Failure, Found};
 use cepa::internal::wire::relay_msg::EndReason;
 use cepa::lab::network::Role;
@@ -110,8 +111,11 @@ pub fn what_is_private_by_every_exit_is_given_up() {
         let (mut network, _, cache) = directory_network(seed(), role);
         let mut shell = Shell::start(&mut network, setup_with(&cache, SETUP));
         assert!(shell.bootstrap(&mut network));
+        shell.client.subscribe(Mask::STREAMS);
         let begun: Tick = network.now().tick;
         let told = shell.serve(&mut network, wish, MINUTE);
+        let is_asked = |event: &&Event| matches!(event, Event::Stream(_, StreamStatus::Sent));
+        assert_eq!(shell.events.iter().filter(is_asked).count(), 3, "{villain:?}");
         assert_eq!(told.failure, Some(Failure::Exit(EndReason::TORPROTOCOL)), "{villain:?}");
         assert!(told.found.is_none() && network.now().tick.since(begun) < SECONDS);
     }
