@@ -125,16 +125,20 @@ fn circuits_that_are_open_believe_what_the_user_believes_now() {
     assert!(found(&mut shell, &mut network).is_none());
 }
 
-/// Links to directories that are no guards have nothing to do once all is known, or a little before.
+/// Links to directories that are no guards, if it met any, have nothing to do once all is known, or
+/// a little before.
 #[test]
 fn links_are_left_sooner_by_whoever_wants_less_padding() {
     for (options, expected) in [("", 170..275), ("ReducedConnectionPadding 1", 80..140)] {
-        let (mut network, _, cache) = directory_network(seed(), honest);
-        let mut shell = Shell::start(&mut network, setup_with(&cache, options));
-        assert!(shell.bootstrap(&mut network) && shell.hung_up.is_empty());
-        let begun = network.now().tick;
-        assert!(shell.run_until(&mut network, 10 * MINUTE, |shell| !shell.hung_up.is_empty()));
-        let took = network.now().tick.since(begun).as_secs();
+        let idle = |seed: u64| {
+            let (mut network, _, cache) = directory_network(seed, honest);
+            let mut shell = Shell::start(&mut network, setup_with(&cache, options));
+            assert!(shell.bootstrap(&mut network) && shell.hung_up.is_empty());
+            let begun = network.now().tick;
+            let is_left = shell.run_until(&mut network, 10 * MINUTE, |shell| !shell.hung_up.is_empty());
+            is_left.then(|| network.now().tick.since(begun).as_secs())
+        };
+        let took = (seed()..).find_map(idle).unwrap();
         assert!(expected.contains(&took), "{took}");
     }
 }
