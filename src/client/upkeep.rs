@@ -274,8 +274,10 @@ impl Client {
     ) -> Option<TunnelNo> {
         let first = path.hops.first()?;
         let goal = Goal::direct(first.ids, vec![path.address]);
-        self.reach([Progress::Starting, Progress::CircuitConnecting]);
         let link = self.link_to(&goal, now)?;
+        let is_up = self.links.is_up(link);
+        let step = if is_up { Progress::CircuitCreate } else { Progress::CircuitConnecting };
+        self.reach([Progress::Starting, step]);
         let with_ed25519 = self.dir().is_some_and(|dir| dir.consensus().params().is_on(Param::ExtendByEd25519Id));
         let hops = path.hops.iter().map(|hop| path_hop(hop, with_ed25519)).collect();
         let no = self.next_tunnel();

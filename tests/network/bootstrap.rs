@@ -26,7 +26,10 @@ fn a_client_learns_the_whole_network() {
         shell.run_until(&mut network, Duration::from_secs(2), |shell| shell.progress.last() == Some(&Progress::Done))
     );
     let steps: Vec<u8> = shell.progress.iter().map(|step| step.words().0).collect();
-    assert_eq!(steps, [5, 10, 14, 15, 20, 25, 30, 40, 45, 74, 75, 80, 85, 89, 90, 95, 100]);
+    let (directory, circuit) = steps.split_at(11);
+    assert_eq!(directory, [5, 10, 14, 15, 20, 25, 30, 40, 45, 74, 75]);
+    // The first guard may have been asked for the directory before.
+    assert!(circuit == [80, 85, 89, 90, 95, 100] || circuit == [95, 100], "{circuit:?}");
 }
 
 /// Whoever gave the consensus is asked for what it is checked with.
