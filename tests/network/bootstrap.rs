@@ -28,8 +28,9 @@ fn a_client_learns_the_whole_network() {
     let steps: Vec<u8> = shell.progress.iter().map(|step| step.words().0).collect();
     let (directory, circuit) = steps.split_at(11);
     assert_eq!(directory, [5, 10, 14, 15, 20, 25, 30, 40, 45, 74, 75]);
-    // The first guard may have been asked for the directory before.
-    assert!(circuit == [80, 85, 89, 90, 95, 100] || circuit == [95, 100], "{circuit:?}");
+    // A guard may have been asked for the directory before, so that its link is there.
+    let possible = [80, 85, 89, 90, 95, 100];
+    assert!(circuit.ends_with(&[95, 100]) && circuit.iter().all(|step| possible.contains(step)), "{circuit:?}");
 }
 
 /// Whoever gave the consensus is asked for what it is checked with.
