@@ -397,10 +397,12 @@ impl Pool {
         building.map(|(no, _)| *no).collect()
     }
 
-    /// Whether one of these will take a stream.
-    pub fn will_take(&self, coming: &[TunnelNo], demand: &Demand<'_>, world: &World<'_>) -> bool {
-        let mut coming = coming.iter().filter_map(|no| self.circuits.get(no));
-        coming.any(|circuit| self.serves(circuit, demand, world))
+    /// Whether one of these will take a stream. Until it is built it is for that stream, and for
+    /// those that may be on it with it; a crowd of others would all wait for it.
+    pub fn reserve(&mut self, coming: &[TunnelNo], demand: &Demand<'_>, world: &World<'_>) -> bool {
+        let serves = |no: &&TunnelNo| self.circuits.get(*no).is_some_and(|circuit| self.serves(circuit, demand, world));
+        let chosen = coming.iter().find(serves).and_then(|no| self.circuits.get_mut(no));
+        chosen.map(|circuit| circuit.company.join(demand.facts, demand.fields)).is_some()
     }
 
     /// C tor: `circuit_is_acceptable`.

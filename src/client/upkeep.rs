@@ -167,7 +167,7 @@ impl Client {
             let waits = |request: &&Request| request.state == State::Waiting && !request.is_held;
             let Some(request) = self.streams.get(*no).filter(waits) else { continue };
             let demand = request.demand(&self.setup.config.circuits);
-            if self.pool.will_take(&coming, &demand, &world) {
+            if self.pool.reserve(&coming, &demand, &world) {
                 continue;
             }
             match self.pool.plan_for(&demand, &world, entropy) {

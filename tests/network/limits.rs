@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cepa::internal::client::RequestNo;
-use cepa::lab::network::Place;
+use cepa::lab::network::{Place, Weather};
 
 use super::client::{Shell, connect, directory_network, honest, setup_with};
 use super::seed;
@@ -41,6 +41,31 @@ fn crowd(seed: u64, guards: u64) {
 #[test]
 fn a_crowd_of_isolations_is_served_and_no_guard_is_flooded() {
     crowd(seed(), 1);
+}
+
+/// All that was begun while it was dialled goes out when it answers.
+#[test]
+fn a_crowd_behind_a_slow_dial_is_no_flood() {
+    for seed in seed()..seed().saturating_add(3) {
+        let (mut network, relays, cache) = directory_network(seed, honest);
+        network.refuse_floods(cache.authorities());
+        // All but the authorities, who are asked for the directory.
+        let slow = Weather { latency: Duration::from_secs(3), ..Weather::default() };
+        relays[3..].iter().for_each(|relay| network.set_weather_between(Place::Scripts, *relay, slow));
+        let setup = setup_with(&cache, &format!("{PATIENT}\nNumEntryGuards 1\nMaxClientCircuitsPending 1024"));
+        let mut shell = Shell::start(&mut network, setup);
+        assert!(shell.bootstrap(&mut network));
+        let mut all = Vec::new();
+        for user in 0..CROWD {
+            all.push(shell.request(&mut network, connect("source-400.lab", &format!("{user}"))));
+            shell.run_until(&mut network, Duration::from_millis(80), |_| false);
+        }
+        let are_served = |shell: &Shell| all.iter().all(|no| shell.requests[no].is_over());
+        assert!(shell.run_until(&mut network, 10 * MINUTE, are_served));
+        assert!(all.iter().all(|no| shell.requests[no].end == Some(true)));
+        let refused: usize = network.relays().map(|relay| network.relay(relay).refused_count()).sum();
+        assert_eq!(refused, 0, "seed {seed}");
+    }
 }
 
 /// One of the two is an authority as well, and was asked for the directory before it was a guard.

@@ -295,3 +295,19 @@ fn programs_that_do_not_read_make_us_hold_so_much_and_no_more() {
     let told = shell.serve(&mut network, connect("source-1000000.lab", "9"), MINUTE);
     assert_eq!((told.read.len(), told.end), (1_000_000, Some(true)));
 }
+
+/// A circuit that is built ahead is for the first who waits for it: the others get their own
+/// without waiting for it.
+#[test]
+fn a_crowd_does_not_wait_for_what_was_begun_for_nobody() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    assert!(shell.run_until(&mut network, MINUTE, |shell| shell.client.pool().iter().next().is_some()));
+    let begun = network.now().tick;
+    let wish = |user: u32| connect("source-400.lab", &format!("{user}"));
+    let crowd: Vec<_> = (0..20).map(|user| shell.request(&mut network, wish(user))).collect();
+    let are_over = |shell: &Shell| crowd.iter().all(|no| shell.requests[no].end == Some(true));
+    assert!(shell.run_until(&mut network, MINUTE, are_over));
+    let took = network.now().tick.since(begun);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
