@@ -6,9 +6,12 @@
 //! controllers speak. Called by the shell. Spec: control-spec, "EXTENDCIRCUIT" and those
 //! after it. C tor: feature/control/control_cmd.c.
 
+use core::net::IpAddr;
+
 use super::circuits::{Circuit, End, Phase};
 use super::events::{CircuitReason, CircuitStatus, Purpose, StreamReason, StreamStatus};
 use super::junction::{LEG, TunnelNo};
+use super::name::{BadName, ForExit, Host};
 use super::streams::{Failure, RequestNo, State, What};
 use super::upkeep::{BUILD_LIMIT, path_hop};
 use super::{Client, Output};
@@ -17,7 +20,7 @@ use crate::base::random::Entropy;
 use crate::base::time::{Now, Tick};
 use crate::circuit::hop::HopNo;
 use crate::directory::params::Param;
-use crate::path::rules::Rules;
+use crate::path::rules::{Family, Rules};
 use crate::path::{Hop, MAX_GIVEN, Path};
 use crate::wire::relay_msg::EndReason;
 
@@ -38,6 +41,12 @@ pub enum Refused {
     OneHop,
     /// The stream is not one that waits for a circuit.
     NotWaiting,
+    /// No exit may be asked for such a name.
+    BadName(BadName),
+    /// That is an address of this machine or a local network.
+    Internal,
+    /// Onion services are not here yet.
+    OnionsNotHere,
     /// The first relay would take us for a flood, until then.
     NotBefore(Tick),
     /// The circuit has no room for more streams.
@@ -152,18 +161,32 @@ impl Client {
         is_attached.then_some(()).ok_or(Refused::Full)
     }
 
-    /// A request that waits goes elsewhere.
+    /// A request that waits goes elsewhere, if that is where a program may go. C tor: sends whatever
+    /// the controller says to the exit.
     pub fn redirect(&mut self, no: RequestNo, to: &str, to_port: Option<u16>) -> Result<(), Refused> {
+        let to = Host::parse(to).map_err(Refused::BadName)?;
+        if to.is_internal() && self.setup.config.requests.refuses_internal {
+            return Err(Refused::Internal);
+        }
+        let to_host = ForExit::of(&to).ok_or(Refused::OnionsNotHere)?;
         let request = self.streams.get_mut(no).ok_or(Refused::NoSuchStream)?;
         if request.state != State::Waiting {
             return Err(Refused::NotWaiting);
         }
+        let facts = &mut request.wish.facts;
+        to_host.as_str().clone_into(&mut facts.host);
         match &mut request.wish.what {
-            What::Connect { host, port, .. } => {
-                to.to_ascii_lowercase().clone_into(host);
+            What::Connect { host, port, family, .. } => {
+                *host = to_host;
                 *port = to_port.unwrap_or(*port);
+                facts.port = *port;
+                match to {
+                    Host::Ip(IpAddr::V4(_)) => *family = Family::Ipv4,
+                    Host::Ip(IpAddr::V6(_)) => *family = Family::Ipv6,
+                    Host::Name(_) | Host::Onion(_) => {}
+                }
             }
-            What::Resolve(name) => to.to_ascii_lowercase().clone_into(name),
+            What::Resolve(name) => *name = to_host,
             What::ResolvePtr(_) => return Err(Refused::NotWaiting),
         }
         self.streams.renew(no);

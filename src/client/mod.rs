@@ -18,6 +18,7 @@ pub mod isolation;
 pub mod junction;
 mod kept;
 pub mod links;
+pub mod name;
 pub mod notices;
 pub mod ports;
 mod probe;

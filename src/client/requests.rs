@@ -311,7 +311,7 @@ impl Client {
 /// The name that a program wants to connect to; none if it gave an address.
 fn name_of(what: &What) -> Option<String> {
     match what {
-        What::Connect { host, .. } if host.parse::<IpAddr>().is_err() => Some(host.clone()),
+        What::Connect { host, .. } if host.as_str().parse::<IpAddr>().is_err() => Some(host.as_str().to_owned()),
         _ => None,
     }
 }
@@ -319,7 +319,7 @@ fn name_of(what: &What) -> Option<String> {
 /// What is looked up.
 fn asked_for(what: &What) -> String {
     match what {
-        What::Connect { host, .. } | What::Resolve(host) => host.clone(),
+        What::Connect { host, .. } | What::Resolve(host) => host.as_str().to_owned(),
         What::ResolvePtr(ip) => ip.to_string(),
     }
 }

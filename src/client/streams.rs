@@ -14,6 +14,7 @@ use super::circuits::Demand;
 use super::events::Bytes;
 use super::isolation::{Facts, Fields};
 use super::junction::TunnelNo;
+use super::name::ForExit;
 use crate::base::RsaId;
 use crate::base::redact::Sensitive;
 use crate::base::time::{Tick, earlier};
@@ -70,8 +71,8 @@ pub struct Wish {
 pub enum What {
     /// Open a stream.
     Connect {
-        /// To that name or address, in lower case.
-        host: String,
+        /// To that name or address.
+        host: ForExit,
         /// To that port.
         port: u16,
         /// By which protocols of the Internet.
@@ -80,7 +81,7 @@ pub enum What {
         flags: BeginFlags,
     },
     /// Look a name up.
-    Resolve(String),
+    Resolve(ForExit),
     /// Look an address up.
     ResolvePtr(IpAddr),
 }
@@ -229,7 +230,7 @@ impl Request {
         let What::Connect { host, family, flags, .. } = &mut self.wish.what else { return true };
         let may_be = !ip.is_unspecified() && may_be_answered(ip, *flags, allows_internal);
         if may_be {
-            *host = ip.to_string();
+            *host = ip.into();
             *family = if ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
         }
         may_be
@@ -638,6 +639,7 @@ mod tests {
     use super::*;
     use crate::circuit::hop::HopNo;
     use crate::client::isolation::Group;
+    use crate::client::name::Host;
     use crate::wire::relay::StreamId;
 
     fn wish(what: What) -> Wish {
@@ -672,7 +674,12 @@ mod tests {
             (Some("198.51.100.1"), v6, false, None),
         ] {
             let (mut streams, no, exit) = (Streams::default(), RequestNo(1), RsaId([1; 20]));
-            let what = What::Connect { host: "name".to_owned(), port: 1, family: Family::Either, flags };
+            let what = What::Connect {
+                host: ForExit::of(&Host::Name("name".to_owned())).unwrap(),
+                port: 1,
+                family: Family::Either,
+                flags,
+            };
             streams.add(no, wish(what), Tick::default());
             let address = address.map(|ip| (Sensitive::new(ip.parse().unwrap()), 60));
             let end = End { reason: EndReason::EXITPOLICY, address };
@@ -702,7 +709,7 @@ mod tests {
         let mut streams = Streams::default();
         for number in numbers {
             let no = RequestNo(number.into());
-            streams.add(no, wish(What::Resolve(String::new())), at(0));
+            streams.add(no, wish(What::ResolvePtr(IpAddr::from([192, 0, 2, 1]))), at(0));
             streams.on_asked(no, TunnelNo(1), place(number), at(0));
             streams.on_connected(no);
         }
@@ -735,7 +742,7 @@ mod tests {
 
     #[test]
     fn so_many_requests_wait_and_no_more() {
-        let wish = wish(What::Resolve(String::new()));
+        let wish = wish(What::ResolvePtr(IpAddr::from([192, 0, 2, 1])));
         let mut streams = Streams::default();
         for no in 0..MAX_REQUESTS {
             assert!(streams.add(RequestNo(no as u64), wish.clone(), Tick::default()));

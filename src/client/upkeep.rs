@@ -214,9 +214,9 @@ impl Client {
         let stream = match &request.wish.what {
             What::Connect { host, port, flags, .. } => {
                 let flags = if does_ipv6(*port) { *flags } else { flags.without(IPV6) };
-                tunnel.begin(exit, host, *port, flags, true, entropy)
+                tunnel.begin(exit, host.as_str(), *port, flags, true, entropy)
             }
-            What::Resolve(name) => tunnel.resolve(exit, name, entropy),
+            What::Resolve(name) => tunnel.resolve(exit, name.as_str(), entropy),
             What::ResolvePtr(ip) => tunnel.resolve(exit, &reverse_name(*ip), entropy),
         };
         let Ok(at) = stream else {

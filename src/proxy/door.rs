@@ -11,6 +11,7 @@ use core::net::{IpAddr, SocketAddr};
 use super::{Command, Failure, Found, Host, Protocol, Request};
 use crate::base::redact::Sensitive;
 use crate::client::isolation::{Facts, Fields, Group};
+use crate::client::name::ForExit;
 use crate::client::{What, Wish};
 use crate::config::Requests;
 use crate::config::port::{Flags, Traffic};
@@ -125,17 +126,14 @@ impl Door<'_> {
     }
 
     fn ask(&self, request: &Request, from: Option<SocketAddr>) -> Verdict {
-        let host = match &request.host {
-            Host::Ip(ip) => ip.to_string(),
-            Host::Name(name) => name.clone(),
-            Host::Onion(_) => return Verdict::Refuse(Failure::OnionsNotHere),
-        };
+        let Some(host) = ForExit::of(&request.host) else { return Verdict::Refuse(Failure::OnionsNotHere) };
+        let asked_for = host.as_str().to_owned();
         let what = match (request.command, &request.host) {
-            (Command::Resolve, _) => What::Resolve(host.clone()),
+            (Command::Resolve, _) => What::Resolve(host),
             (Command::ResolvePtr, Host::Ip(ip)) => What::ResolvePtr(*ip),
             (Command::ResolvePtr, _) => return Verdict::Refuse(Failure::Malformed),
             (Command::Connect, to) => {
-                What::Connect { host: host.clone(), port: request.port, family: self.family(to), flags: self.begin() }
+                What::Connect { host, port: request.port, family: self.family(to), flags: self.begin() }
             }
         };
         let credentials = request.credentials.as_ref();
@@ -148,7 +146,7 @@ impl Door<'_> {
             },
             client: from.map(|from| from.ip()),
             credentials: credentials.map(|it| (it.user.clone(), it.password.clone())),
-            host,
+            host: asked_for,
             port: request.port,
         };
         // C tor: only for those who give a name or a password that is not empty.

@@ -6,15 +6,14 @@
 //! each connection of a program. Spec: socks-extensions; tor-spec, "Remote hostname lookup".
 
 pub mod door;
-pub mod name;
 pub mod socks;
 
 use core::fmt;
 use core::net::IpAddr;
 
 use crate::client;
+pub use crate::client::name::{BadName, Host};
 use crate::wire::relay_msg::EndReason;
-pub use name::{BadName, Host};
 
 /// What a program asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

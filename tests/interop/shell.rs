@@ -15,6 +15,7 @@ use cepa::internal::client::events::LinkReason;
 use cepa::internal::client::files::{Name, PIECE_LEN, Work};
 use cepa::internal::client::isolation::{Facts, Fields, Group};
 use cepa::internal::client::junction::LinkNo;
+use cepa::internal::client::name::{ForExit, Host};
 use cepa::internal::client::{Client, Output, Progress, Reader, RequestNo, Setup, What, Wish};
 use cepa::internal::config::port::Isolation;
 use cepa::internal::config::{Config, Settings};
@@ -254,8 +255,12 @@ fn serve_once(bytes: Vec<u8>) -> u16 {
     port
 }
 
+fn for_exit(host: &str) -> ForExit {
+    ForExit::of(&Host::parse(host).unwrap()).unwrap()
+}
+
 fn wish(host: &str, port: u16) -> Wish {
-    let what = What::Connect { host: host.to_owned(), port, family: Family::Ipv4, flags: BeginFlags::default() };
+    let what = What::Connect { host: for_exit(host), port, family: Family::Ipv4, flags: BeginFlags::default() };
     let facts = Facts {
         group: Group::Listener(0),
         epoch: 0,

@@ -11,6 +11,7 @@ use cepa::internal::client::events::{Event, LinkReason};
 use cepa::internal::client::files::Name;
 use cepa::internal::client::isolation::{Facts, Fields, Group};
 use cepa::internal::client::junction::LinkNo;
+use cepa::internal::client::name::{ForExit, Host};
 use cepa::internal::client::notices::Notice;
 use cepa::internal::client::{Client, Failure, Found, Output, Progress, Reader, RequestNo, Setup, What, Wish};
 use cepa::internal::config::port::Isolation;
@@ -128,15 +129,20 @@ pub fn setup_with(cache: &Cache, more: &str) -> Setup {
     Setup::of(Config::of(&settings).unwrap().0).unwrap().with_files()
 }
 
+/// What an exit may be asked for.
+pub fn for_exit(host: &str) -> ForExit {
+    ForExit::of(&Host::parse(host).unwrap()).unwrap()
+}
+
 /// A stream to a server of the lab, as a program asks for it whose name is `user`.
 pub fn connect(host: &str, user: &str) -> Wish {
-    let what = What::Connect { host: host.to_owned(), port: 80, family: Family::Either, flags: BeginFlags::IPV6_OK };
+    let what = What::Connect { host: for_exit(host), port: 80, family: Family::Either, flags: BeginFlags::IPV6_OK };
     asked(what, host, user)
 }
 
 /// A look-up.
 pub fn resolve(name: &str) -> Wish {
-    asked(What::Resolve(name.to_owned()), name, "")
+    asked(What::Resolve(for_exit(name)), name, "")
 }
 
 /// Anything, asked for by a program whose name is `user`.

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use cepa::internal::client::Wish;
+use cepa::internal::client::control::Refused;
+use cepa::internal::client::name::BadName;
 use cepa::internal::config::port::{self, Flags};
 use cepa::internal::config::{Config, Requests, Settings};
 use cepa::internal::proxy::Request;
@@ -11,7 +13,7 @@ use cepa::internal::proxy::door::{Door, Verdict};
 use cepa::internal::proxy::socks::{Manner, Output, Socks};
 use cepa::lab::network::Network;
 
-use super::client::{Shell, directory_network, honest, setup_with};
+use super::client::{Shell, connect, directory_network, honest, resolve, setup_with};
 use super::seed;
 
 /// One that could be an onion service's: its checksum is right.
@@ -116,4 +118,36 @@ fn no_name_of_an_onion_or_an_exit_reaches_a_relay_and_others_do() {
     };
     let leaked: Vec<_> = asked.iter().filter(|asked| endings(&asked.to_ascii_lowercase())).collect();
     assert!(leaked.is_empty(), "{leaked:?}");
+}
+
+/// A controller may send a stream where a program may go, and nowhere else.
+#[test]
+fn a_controller_sends_no_stream_to_an_onion_or_an_exit() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, setup_with(&cache, "ClientRejectInternalAddresses 1"));
+    assert!(shell.bootstrap(&mut network));
+    shell.client.hold_requests(true);
+    let stream = shell.request(&mut network, connect("echo.lab", "a"));
+    let look_up = shell.request(&mut network, resolve("echo.lab"));
+    for no in [stream, look_up] {
+        for name in secret_names() {
+            assert!(shell.client.redirect(no, &name, None).is_err(), "{name}");
+        }
+        for name in ["", "a b", "-x", "two..dots", &"x".repeat(300)] {
+            assert_eq!(shell.client.redirect(no, name, None), Err(Refused::BadName(BadName::Malformed)), "{name}");
+        }
+        for name in ["10.0.0.1", "localhost", "[::1]"] {
+            assert_eq!(shell.client.redirect(no, name, None), Err(Refused::Internal), "{name}");
+        }
+        assert_eq!(shell.client.redirect(no, "Source-400.LAB", None), Ok(()));
+    }
+    let (facts, _) = shell.client.requests().find(|(facts, _)| facts.stream == stream).unwrap();
+    assert_eq!(facts.wish.unwrap().facts.host, "source-400.lab");
+    for no in [stream, look_up] {
+        shell.client.attach_request(no, None, network.now(), &mut shell.entropy).unwrap();
+    }
+    let are_over = |shell: &Shell| shell.requests[&stream].is_over() && shell.requests[&look_up].is_over();
+    assert!(shell.run_until(&mut network, Duration::from_secs(20), are_over));
+    let asked: std::collections::BTreeSet<_> = asked(&network).into_iter().collect();
+    assert_eq!(asked, ["source-400.lab".to_owned()].into());
 }

@@ -1,8 +1,9 @@
 //! What a local program may ask for by name, and what kind of name it is.
 //!
 //! Host names, addresses in brackets or bare, onion addresses, and the two endings that must
-//! never reach an exit or a look-up: `.onion` and `.exit`. Resolves nothing. Called by the
-//! other files of this folder for every name that comes in. Spec: rend-spec-v3, "Encoding
+//! never reach an exit or a look-up: `.onion` and `.exit`. What an exit may be asked for is a
+//! type of its own, [`ForExit`]. Resolves nothing. Called by `proxy` for every name that comes
+//! in, and by `control.rs` for those of controllers. Spec: rend-spec-v3, "Encoding
 //! onion addresses"; address-spec. C tor: `string_is_valid_dest` in lib/net/address.c,
 //! `parse_extended_hostname` in core/or/connection_edge.c.
 //! Differs: C tor takes `x.onion.` and `x.exit.`, with a dot behind, for ordinary names, and
@@ -40,6 +41,38 @@ impl fmt::Debug for Host {
             Host::Name(_) => "Host::Name",
             Host::Onion(_) => "Host::Onion",
         })
+    }
+}
+
+/// A name or an address that an exit may be asked for. Shows nothing of it when printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ForExit(String);
+
+impl ForExit {
+    /// None if only an onion service can be asked.
+    pub fn of(host: &Host) -> Option<ForExit> {
+        match host {
+            Host::Ip(ip) => Some(ForExit::from(*ip)),
+            Host::Name(name) => Some(ForExit(name.clone())),
+            Host::Onion(_) => None,
+        }
+    }
+
+    /// As it stands in a BEGIN or a RESOLVE.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<IpAddr> for ForExit {
+    fn from(ip: IpAddr) -> Self {
+        ForExit(ip.to_string())
+    }
+}
+
+impl fmt::Debug for ForExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ForExit")
     }
 }
 
