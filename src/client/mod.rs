@@ -312,6 +312,7 @@ impl Client {
         for link in open {
             if let Some(link) = self.junction.link_mut(link) {
                 link.set_padding(mode, timing, now);
+                link.set_keepalive(self.setup.config.links.keepalive);
             }
         }
     }
@@ -584,6 +585,7 @@ impl Client {
         let (mode, timing) = (self.setup.padding(), self.timing());
         if let Some(link) = self.junction.link_mut(link) {
             link.set_padding(mode, timing, now);
+            link.set_keepalive(self.setup.config.links.keepalive);
         }
         if self.pool.is_failing() {
             self.on_network_back(now, entropy);

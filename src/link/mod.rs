@@ -24,7 +24,7 @@ use crate::base::RelayIds;
 use crate::base::codec::Writer;
 use crate::base::error::{Blame, Scope};
 use crate::base::random::Entropy;
-use crate::base::time::{Now, Tick};
+use crate::base::time::{Now, Tick, earlier};
 use crate::crypto::{cert, x509};
 use crate::wire;
 use crate::wire::cell::{self, Body, CircId, Command, Era};
@@ -225,6 +225,9 @@ pub struct Link {
     /// How much of the buffer of the next read is of reads before.
     held: usize,
     traffic: Traffic,
+    /// When a cell was written last, and how long the link may be silent after it.
+    last_sent: Tick,
+    keepalive: Option<Duration>,
 }
 
 /// What a link has carried, as TLS sees it: bytes of cells, padding among them.
@@ -279,6 +282,8 @@ impl Link {
             spare: Vec::new(),
             held: 0,
             traffic: Traffic::default(),
+            last_sent: now.tick,
+            keepalive: None,
         }
     }
 
@@ -347,6 +352,7 @@ impl Link {
         self.outgoing.extend_from_slice(&header);
         self.outgoing.extend_from_slice(body);
         self.padding.on_cell(now.tick);
+        self.last_sent = now.tick;
         Ok(())
     }
 
@@ -392,6 +398,12 @@ impl Link {
         self.tell_padding(news);
     }
 
+    /// How long we may write nothing to the link, whatever else is padded, lest somebody between
+    /// forget it. C tor: `KeepalivePeriod`.
+    pub fn set_keepalive(&mut self, period: Duration) {
+        self.keepalive = Some(period).filter(|period| !period.is_zero());
+    }
+
     /// Bytes that wait to be taken and written.
     pub fn queued(&self) -> usize {
         self.outgoing.len()
@@ -413,7 +425,7 @@ impl Link {
     pub fn next_deadline(&self) -> Option<Tick> {
         match self.state {
             State::Handshaking(_) => Some(self.handshake_ends),
-            State::Open => self.padding.next_deadline(),
+            State::Open => earlier(self.padding.next_deadline(), self.keepalive.map(|period| self.last_sent + period)),
             State::Failed(_) => None,
         }
     }
@@ -421,10 +433,16 @@ impl Link {
     /// The time has come.
     pub fn handle_timeout(&mut self, now: Now, entropy: &mut dyn Entropy) -> Result<(), Error> {
         self.check_handshake_time(now)?;
-        let is_open = matches!(self.state, State::Open);
-        // C tor: while anything waits to be written, the link is not silent.
-        if is_open && self.padding.handle_timeout(now.tick, entropy) && self.outgoing.is_empty() {
-            self.send_own(Command::PADDING, &[]);
+        if matches!(self.state, State::Open) {
+            let is_silent = self.keepalive.is_some_and(|period| self.last_sent + period <= now.tick);
+            let is_padded = self.padding.handle_timeout(now.tick, entropy);
+            // C tor: while anything waits to be written, the link is not silent.
+            if (is_silent || is_padded) && self.outgoing.is_empty() {
+                self.send_own(Command::PADDING, &[]);
+            }
+            if is_silent || is_padded {
+                self.last_sent = now.tick;
+            }
         }
         Ok(())
     }

@@ -528,7 +528,7 @@ fn both_sides_of_a_silent_link_pad() {
     pair.near.engage_padding(start);
     let (mut near_sent, mut far_sent) = (0, 0);
     let end = start.tick + Duration::from_secs(600);
-    while let Some(at) = crate::base::time::earlier(pair.near.next_deadline(), pair.far.next_deadline())
+    while let Some(at) = earlier(pair.near.next_deadline(), pair.far.next_deadline())
         && at < end
     {
         pair.now = Now { tick: at, ..pair.now };
@@ -801,4 +801,24 @@ fn proofs_cannot_be_made_without_certificates() {
     let certs = Certs::parse(&[0]).unwrap();
     let refused = Proven::check(&certs, LEAF, &RelayIds::default(), then().wall);
     assert_eq!(refused, Err(Error::CertificateMissing(CertType::IDENTITY_V_SIGNING)));
+}
+
+/// C tor: `KeepalivePeriod`, whatever `ConnectionPadding` says.
+#[test]
+fn a_link_that_is_not_padded_is_kept_alive_all_the_same() {
+    let mut pair = Pair::open();
+    pair.near.set_padding(Mode::Off, Timing::default(), pair.now);
+    pair.drive().unwrap();
+    assert_eq!(pair.near.next_deadline(), None);
+    pair.near.set_keepalive(Duration::from_secs(300));
+    for _ in 0..3 {
+        let last = pair.now.tick;
+        let at = pair.near.next_deadline().unwrap();
+        assert!(at > last && at.since(last) <= Duration::from_secs(300));
+        pair.now = pair.now.plus(at.since(last));
+        pair.near.handle_timeout(pair.now, &mut Seeded(1)).unwrap();
+        assert_eq!(pair.near.take_transmit().map(|bytes| bytes.len()), Some(cell::FIXED_LEN));
+    }
+    pair.near.set_keepalive(Duration::ZERO);
+    assert_eq!(pair.near.next_deadline(), None);
 }
