@@ -226,6 +226,7 @@ impl Driver {
             Output::Notice(notice) if notice.is_fatal() => {
                 self.give_up(notice.to_string());
             }
+            Output::Notice(notice) if notice.is_minor() => self.log.info(format_args!("{notice}")),
             Output::Notice(notice) => self.log.warn(format_args!("{notice}")),
             Output::BadFile(name, error) => {
                 self.log.warn(format_args!("Something in {name} cannot be used ({error:?}), and is fetched again."));

@@ -137,6 +137,8 @@ struct Fetch {
     body: Option<Decompressor>,
     /// Bytes of a body that nobody wants.
     unread: usize,
+    /// What came is no good, and what comes behind it in the same read is not looked at.
+    is_spoilt: bool,
     /// When anything came of it last, be it only a connection.
     heard: Tick,
     /// The directory must have said something by then.
@@ -327,32 +329,46 @@ impl Bootstrap {
 
     /// Bytes of an answer. False if no more of it are wanted.
     pub fn handle_bytes(&mut self, no: FetchNo, bytes: &[u8], now: Now) -> bool {
-        let Some(fetch) = self.fetches.get_mut(&no) else { return false };
-        fetch.on_bytes(bytes.len(), self.asking.max_stall, now.tick);
-        let had_head = fetch.answer.head().is_some();
-        let Ok(body) = fetch.answer.push(bytes) else { return false };
-        if had_head && body.len() < bytes.len() {
-            // It goes on behind what it says is its end, perhaps for ever.
+        if self.fetches.get(&no).is_some_and(|fetch| fetch.is_spoilt) {
             return false;
         }
-        let Some(head) = fetch.answer.head() else { return true };
+        let taken = self.take_bytes(no, bytes, now);
+        if let Some(fetch) = self.fetches.get_mut(&no) {
+            fetch.is_spoilt = taken.is_err();
+        }
+        self.tell(taken.map(drop));
+        taken.unwrap_or(false)
+    }
+
+    fn take_bytes(&mut self, no: FetchNo, bytes: &[u8], now: Now) -> Result<bool, directory::Error> {
+        let Some(fetch) = self.fetches.get_mut(&no) else { return Ok(false) };
+        fetch.on_bytes(bytes.len(), self.asking.max_stall, now.tick);
+        let had_head = fetch.answer.head().is_some();
+        let body = fetch.answer.push(bytes)?;
+        if had_head && body.len() < bytes.len() {
+            // It goes on behind what it says is its end, perhaps for ever.
+            return Err(directory::Error::AnswerTooLong);
+        }
+        let Some(head) = fetch.answer.head() else { return Ok(true) };
         if head.answer() != Answer::Given {
             // Its status is all there is to know.
             fetch.unread = fetch.unread.saturating_add(body.len());
-            return fetch.unread <= MAX_UNREAD;
+            return Ok(fetch.unread <= MAX_UNREAD);
         }
         if fetch.body.is_none() {
             fetch.body = Decompressor::for_answer(&fetch.what.ask(self.servers.trusted()), head).ok();
             if matches!(fetch.what, What::Consensus(_)) {
                 self.step(Progress::LoadingStatus);
                 if !self.is_first_to_arrive(no, now.tick) {
-                    return true;
+                    return Ok(true);
                 }
             }
         }
-        let Some(Fetch { body: decompressor, what, .. }) = self.fetches.get_mut(&no) else { return false };
+        let Some(Fetch { body: decompressor, what, .. }) = self.fetches.get_mut(&no) else { return Ok(false) };
         let mut keeping = Keeping { dir: &mut self.dir, keep: &mut self.keep };
-        decompressor.as_mut().is_some_and(|it| it.push(body, &mut |piece| what.take(piece, &mut keeping)).is_ok())
+        let decompressor = decompressor.as_mut().ok_or(directory::Error::EncodingRefused)?;
+        decompressor.push(body, &mut |piece| what.take(piece, &mut keeping))?;
+        Ok(true)
     }
 
     /// A consensus begins to arrive: whoever else was asked for it is not waited for, unless
@@ -385,6 +401,7 @@ impl Bootstrap {
         let kind = fetch.what.kind();
         let (has_body, missing) = (fetch.body.is_some(), self.dir.as_ref().map(NetDir::missing_count));
         let result = self.conclude(fetch, server, now, entropy);
+        self.tell(result);
         if kind == Kind::Consensus && result.is_err() && has_body {
             self.keep.drop_consensus();
         } else if kind == Kind::Certificates && result.is_err() {
@@ -496,6 +513,16 @@ impl Bootstrap {
     /// The user is to be told, each time anew.
     pub fn say(&mut self, notice: Notice) {
         self.notices.push_back(notice);
+    }
+
+    /// What a directory gave is dropped, and the user may want to know why.
+    fn tell(&mut self, result: Result<(), directory::Error>) {
+        // Of what the network requires there is a word of its own.
+        if let Err(error) = result
+            && error != directory::Error::ProtocolsMissing
+        {
+            self.say(Notice::Answer(error));
+        }
     }
 
     /// What the user is to be told next.
@@ -765,7 +792,8 @@ impl Bootstrap {
         let mut avoided = self.servers.directories.resting(for_microdescs, now.tick);
         avoided.append(&mut self.asked_in_vain(what.kind(), now.tick));
         let (server, answer, by) = (goal.clone(), http::Reader::default(), now.tick + self.asking.max_stall);
-        let begun = Fetch { server, what, answer, body: None, unread: 0, heard: now.tick, by, piece: None };
+        let begun =
+            Fetch { server, what, answer, body: None, unread: 0, is_spoilt: false, heard: now.tick, by, piece: None };
         self.fetches.insert(fetch, begun);
         Order { fetch, goal, avoided }
     }

@@ -9,6 +9,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::silence::Jump;
+use crate::directory;
 use crate::link::handshake::ClockSkew;
 use crate::path::bias::{Alarm, Aspect, Level};
 use crate::wire::protover::Protocols;
@@ -34,6 +35,8 @@ pub enum Notice {
     Jumped(Jump),
     /// A guard fares badly, and may be doing so on purpose.
     Guard(Alarm),
+    /// What a directory answered was dropped for this; another is asked.
+    Answer(directory::Error),
 }
 
 /// Who says what time it is.
@@ -63,6 +66,11 @@ impl Notice {
             (Notice::Clock(a, _), Notice::Clock(b, _)) => a.magnitude().abs_diff(b.magnitude()) < TOLERATED,
             (a, b) => a == b,
         }
+    }
+
+    /// Whether it is for whoever looks closely: nothing is wrong here, and nothing is to be done.
+    pub fn is_minor(&self) -> bool {
+        matches!(self, Notice::Answer(_))
     }
 
     /// Whether the program has to end.
@@ -124,6 +132,7 @@ impl fmt::Display for Notice {
                 };
                 write!(f, "The guard {guard} fails at more {what} {end}.")
             }
+            Notice::Answer(error) => write!(f, "What a directory answered was dropped: {error:?}."),
             Notice::Old(missing) => {
                 write!(f, "The network recommends to all clients what cepa does not speak yet: {missing}.")
             }

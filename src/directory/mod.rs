@@ -95,6 +95,8 @@ pub enum Error {
     AnswerMalformed,
     /// A directory's answer ended before it should.
     AnswerCut,
+    /// A directory's answer goes on behind its end.
+    AnswerTooLong,
     /// A directory's answer is compressed in a way that we did not offer.
     EncodingRefused,
     /// What is compressed is malformed.

@@ -414,6 +414,7 @@ impl Bootstrap {
         let patched = if found { patched } else { Err(Error::DiffFromOther) };
         let checked = patched.and_then(|()| new.finish());
         let checked = checked.and_then(|new| self.check(new, Origin::Directory(server), now, entropy));
+        self.tell(checked);
         match checked {
             Ok(()) => {}
             Err(Error::DiffFromOther) => {
