@@ -20,9 +20,12 @@ use crate::base::time::Now;
 use crate::base::{Ed25519Id, RelayIds, RsaId};
 use crate::crypto::x25519::PublicKey;
 
-/// What the decompression bomb inflates to, and in pieces of which size it is made; ours.
+/// What the decompression bomb inflates to behind its first line, in pieces of which size it is
+/// made, and in lines of which length; ours. No line is too long, and none has a fault.
 const BOMB_LEN: u64 = 2 << 30;
 const PIECE_LEN: usize = 1 << 20;
+const LINE_LEN: usize = 1 << 16;
+const BOMB_FRONT: &[u8] = b"network-status-version 3 microdesc\n";
 /// What the bomb says before its body.
 const BOMB_HEAD: &str = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: deflate\r\n\r\n";
 /// The other network's authorities have keys that no network of the lab begins with.
@@ -148,24 +151,68 @@ fn body_of(answer: &[u8]) -> usize {
     answer.windows(end.len()).position(|window| window == end).map_or(answer.len(), |at| at + end.len())
 }
 
-/// [`BOMB_LEN`] zeros in the format of zlib, good to the checksum at its end: one piece,
-/// which a flush has ended at a whole byte, as often as it takes.
+/// The front of a consensus, and lines that nobody knows, in the format of zlib and good to the
+/// checksum at its end: one piece, which a flush has ended at a whole byte, as often as it takes.
 fn bomb() -> Vec<u8> {
-    let mut compressor = CompressorOxide::default();
-    compressor.set_format_and_level(DataFormat::Raw, 9);
-    let mut piece = vec![0; PIECE_LEN];
-    let result = deflate(&mut compressor, &vec![0; PIECE_LEN], &mut piece, MZFlush::Full);
-    piece.truncate(result.bytes_written);
-    let pieces = BOMB_LEN / PIECE_LEN as u64;
-    let mut bytes = vec![0x78, 0xDA];
-    (0..pieces).for_each(|_| bytes.extend(&piece));
+    let line = [&[b'0'; LINE_LEN - 1][..], b"\n"].concat();
+    let plain = line.repeat(PIECE_LEN / LINE_LEN);
+    let (front, piece) = (deflated(BOMB_FRONT), deflated(&plain));
+    let mut bytes = [&[0x78, 0xDA], &front[..]].concat();
+    let mut sum = Adler::of(BOMB_FRONT);
+    let of_piece = Adler::of(&plain);
+    for _ in 0..BOMB_LEN / PIECE_LEN as u64 {
+        bytes.extend(&piece);
+        sum = sum.then(of_piece);
+    }
     // An empty last block.
     bytes.extend([3, 0]);
-    // Adler-32 of zeros: how many, and one.
-    let sum = u16::try_from(BOMB_LEN % 65_521).unwrap_or(0);
-    bytes.extend(sum.to_be_bytes());
-    bytes.extend([0, 1]);
+    bytes.extend(sum.bytes());
     bytes
+}
+
+/// Compressed, and ended at a whole byte.
+fn deflated(plain: &[u8]) -> Vec<u8> {
+    let mut compressor = CompressorOxide::default();
+    compressor.set_format_and_level(DataFormat::Raw, 9);
+    let mut piece = vec![0; plain.len() + 64];
+    let result = deflate(&mut compressor, plain, &mut piece, MZFlush::Full);
+    piece.truncate(result.bytes_written);
+    piece
+}
+
+/// The checksum of zlib: of these many bytes, their sum, and the sum of such sums; without the
+/// one that all begins with. Spec: RFC 1950, "Adler-32".
+#[derive(Clone, Copy)]
+struct Adler {
+    length: u64,
+    sum: u64,
+    sums: u64,
+}
+
+impl Adler {
+    const PRIME: u64 = 65_521;
+
+    fn of(bytes: &[u8]) -> Adler {
+        let mut adler = Adler { length: bytes.len() as u64, sum: 0, sums: 0 };
+        for byte in bytes {
+            adler.sum = (adler.sum + u64::from(*byte)) % Adler::PRIME;
+            adler.sums = (adler.sums + adler.sum) % Adler::PRIME;
+        }
+        adler
+    }
+
+    /// Of these bytes, and those behind them.
+    fn then(self, next: Adler) -> Adler {
+        let length = (self.length + next.length) % Adler::PRIME;
+        let sums = self.sums + next.length % Adler::PRIME * self.sum + next.sums;
+        Adler { length, sum: (self.sum + next.sum) % Adler::PRIME, sums: sums % Adler::PRIME }
+    }
+
+    fn bytes(self) -> [u8; 4] {
+        let sums = (self.sums + self.length) % Adler::PRIME;
+        let all = (sums << 16) + (self.sum + 1) % Adler::PRIME;
+        u32::try_from(all).unwrap_or(0).to_be_bytes()
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +254,7 @@ mod tests {
                 other => panic!("{other:?} after {total}"),
             }
         }
-        assert_eq!((at, total), (bytes.len(), BOMB_LEN));
+        assert_eq!((at, total), (bytes.len(), BOMB_FRONT.len() as u64 + BOMB_LEN));
     }
 
     #[test]

@@ -124,7 +124,7 @@ const ALL: [(Villain, &str, &str); 46] = [
     (Villain::ExtendedUnasked, "extended-unasked", "says that the circuit was extended when nobody asked"),
     (Villain::Trickle, "trickle", "writes four bytes at a time, two seconds apart"),
     (Villain::EndlessDirectory, "endless-directory", "answers directory requests without an end"),
-    (Villain::DecompressionBomb, "decompression-bomb", "answers directory requests with zeros that inflate to 2 GiB"),
+    (Villain::DecompressionBomb, "decompression-bomb", "answers directory requests with lines that inflate to 2 GiB"),
     (Villain::TruncatedConsensus, "truncated-consensus", "serves the first half of the consensus"),
     (Villain::ConsensusSwap, "consensus-swap", "serves the consensus of another network, rightly signed"),
     (Villain::FalseDiff, "false-diff", "serves diffs that make another consensus than they say"),
