@@ -95,10 +95,16 @@ fn each_mutation_finds_its_check_and_its_test() {
         let patch = std::fs::read_to_string(&path).unwrap();
         let name = path.file_name().unwrap().display();
         let mut head = patch.lines();
-        let fails = head.next().and_then(|line| line.strip_prefix("# fails: ")?.rsplit_once("::"));
-        let test = fails.map(|(_, test)| test).unwrap();
-        assert!(tests.contains(&format!("fn {test}(")), "{name}: there is no test {test}");
-        assert!(head.next().unwrap().starts_with("# without: "), "{name}");
+        let fails: Vec<&str> = head.by_ref().map_while(|line| line.strip_prefix("# fails: ")).collect();
+        assert!(!fails.is_empty(), "{name}");
+        for test in fails {
+            let (_, test) = test.rsplit_once("::").unwrap();
+            assert!(tests.contains(&format!("fn {test}(")), "{name}: there is no test {test}");
+        }
+        assert!(
+            patch.lines().find(|line| !line.starts_with("# fails: ")).unwrap().starts_with("# without: "),
+            "{name}"
+        );
         for (file, lines) in hunks(&patch) {
             // What the lab checks is not the client's to lose.
             assert!(file.starts_with("src/") && !file.starts_with("src/lab/"), "{name}: {file}");
@@ -108,6 +114,24 @@ fn each_mutation_finds_its_check_and_its_test() {
         count += hunks(&patch).len();
     }
     assert!(count >= 40, "few were found: {count}");
+}
+
+/// A test counts only if something shows that it would notice.
+#[test]
+fn each_villain_has_a_mutation_that_its_test_finds() {
+    let patches = std::fs::read_dir(format!("{ROOT}/tests/mutations")).unwrap();
+    let patches: String = patches.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+    let mut count = 0;
+    for file in ["mod", "authorities"] {
+        let source = std::fs::read_to_string(format!("{ROOT}/tests/network/answers/{file}.rs")).unwrap();
+        let named = source.lines().filter_map(|line| line.trim().strip_suffix(',')?.split_once(" => "));
+        for (whose, test) in named.filter(|(whose, _)| whose.starts_with("V::") || whose.starts_with("M::")) {
+            let test = if file == "mod" { test.to_owned() } else { format!("{file}::{test}") };
+            assert!(patches.contains(&format!("# fails: network answers::{test}\n")), "{whose}: {test}");
+            count += 1;
+        }
+    }
+    assert!(count >= 53, "few were found: {count}");
 }
 
 #[test]

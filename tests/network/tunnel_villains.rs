@@ -87,13 +87,17 @@ fn expected(villain: Villain) -> (usize, Falls) {
 
 #[test]
 fn every_villain_of_circuits_and_streams_is_named() {
-    let seed = seed();
-    for (villain, name, _) in Villain::all() {
-        let (place, falls) = expected(villain);
-        if !matches!(falls, Falls::Elsewhere) {
-            println!("{name}");
-            meet(villain, place, &falls, seed);
-        }
+    for (villain, name, _) in Villain::all().filter(|(villain, ..)| !matches!(expected(*villain).1, Falls::Elsewhere)) {
+        println!("{name}");
+        is_named(villain);
+    }
+}
+
+/// A tunnel names what it does, and lets fall what must. Nothing, of one that misbehaves elsewhere.
+pub fn is_named(villain: Villain) {
+    let (place, falls) = expected(villain);
+    if !matches!(falls, Falls::Elsewhere) {
+        meet(villain, place, &falls, seed());
     }
 }
 

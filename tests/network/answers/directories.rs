@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use cepa::internal::client::Progress;
-use cepa::internal::directory::store;
+use cepa::internal::client::notices::Notice;
+use cepa::internal::directory::{Error, store};
 use cepa::lab::network::Role;
 use cepa::lab::villain::Villain;
 
@@ -14,8 +15,9 @@ use super::{Meeting, Place, SECONDS, SETUP};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// It is asked first, and for the consensus; gives how many bytes it got to say.
-fn is_left(villain: Villain) -> u64 {
+/// It is asked first, and for the consensus, which is dropped for that; gives how many bytes it got
+/// to say.
+fn is_left(villain: Villain, error: Error) -> u64 {
     let mut meeting = Meeting::of(villain, Place::Directory, false);
     let rests = |meeting: &Meeting| {
         let now = meeting.network.now().tick;
@@ -29,6 +31,7 @@ fn is_left(villain: Villain) -> u64 {
         meeting.wait(step);
     }
     assert!(rests(&meeting) && meeting.dials() == (1, 0));
+    assert_eq!(meeting.shell.notices, [Notice::Answer(error)]);
     let said = meeting.network.relay(meeting.number()).written();
     // Nothing is kept of it: it was the first, and there is no directory.
     assert!(meeting.shell.client.dir().is_none() && !meeting.shell.disk.files.contains_key(store::CONSENSUS));
@@ -51,39 +54,40 @@ fn is_left(villain: Villain) -> u64 {
 /// What was under way when it was left is a window.
 #[test]
 pub fn an_answer_without_end_is_left() {
-    let said = is_left(Villain::EndlessDirectory);
+    let said = is_left(Villain::EndlessDirectory, Error::LineOutOfPlace);
     assert!(said < 300_000, "{said}");
 }
 
-/// Two gigabytes of zeros are two megabytes on their way, of which few are waited for.
+/// Two gigabytes of lines are some megabytes on their way, of which few are waited for.
 #[test]
 pub fn a_bomb_is_left_before_it_is_large() {
-    let said = is_left(Villain::DecompressionBomb);
+    let said = is_left(Villain::DecompressionBomb, Error::CompressionBomb);
     assert!(said < 500_000, "{said}");
 }
 
 #[test]
 pub fn half_a_consensus_is_none() {
-    is_left(Villain::TruncatedConsensus);
+    is_left(Villain::TruncatedConsensus, Error::AnswerCut);
 }
 
 #[test]
 pub fn a_consensus_that_others_signed_is_none() {
-    is_left(Villain::ConsensusSwap);
+    is_left(Villain::ConsensusSwap, Error::TooFewSignatures);
 }
 
-/// All authorities lie, so that none who tells the truth can help; what is asked for next is the
-/// whole.
+/// All lie who are asked for diffs, so that none who tells the truth can help; what is asked for
+/// next is the whole.
 #[test]
 pub fn a_diff_that_lies_changes_nothing() {
-    let role = |number: usize| Role { villain: (number < 3).then_some(Villain::FalseDiff), ..honest(number) };
+    let role = |number: usize| Role { villain: Some(Villain::FalseDiff), ..honest(number) };
     let (mut network, _, cache) = directory_network(seed(), role);
     let mut shell = Shell::start(&mut network, setup_with(&cache, SETUP));
-    assert!(shell.bootstrap(&mut network));
+    assert!(shell.bootstrap(&mut network) && shell.notices.is_empty());
     let lifetime = |shell: &Shell| shell.client.dir().unwrap().consensus().lifetime();
     let first = lifetime(&shell);
     assert!(shell.run_until(&mut network, 4 * HOUR, |shell| lifetime(shell).valid_after > first.valid_after));
     shell.turn(&mut network);
+    assert_eq!(shell.notices, [Notice::Answer(Error::DiffToOther)]);
     // What lies says that it is good for a thousand years.
     let next = lifetime(&shell);
     assert_eq!(next.valid_until.since(next.valid_after), 3 * HOUR);

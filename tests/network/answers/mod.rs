@@ -2,9 +2,10 @@
 //! its user fares, what is counted.
 //!
 //! A chapter for each of the places where a villain may stand, and a test for each villain.
-//! Which error the machine names is in `tunnel_villains.rs` for circuits and streams, and here
-//! for links. What shows that each of these tests would notice is in `tests/mutations/`.
+//! Which error the machine names is in `tunnel_villains.rs` for circuits and streams, which is
+//! asked first, and here for links and directories. What shows that each of these tests would notice is in `tests/mutations/`.
 
+mod authorities;
 mod circuits;
 mod directories;
 mod links;
@@ -24,7 +25,7 @@ use cepa::lab::network::{Network, RelayFacts, RelayNo, Role};
 use cepa::lab::villain::Villain;
 
 use super::client::{Shell, Told, connect, directory_network, honest, resolve, setup_with};
-use super::seed;
+use super::{seed, tunnel_villains};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// More than enough for what nothing holds up.
@@ -152,6 +153,7 @@ struct Meeting {
 impl Meeting {
     /// One that begins with a look-up if it is told so, and else with a stream.
     fn of(villain: Villain, place: Place, is_lookup: bool) -> Meeting {
+        tunnel_villains::is_named(villain);
         Meeting::set(Cast::of(is_lookup), Some(villain), place)
     }
 
