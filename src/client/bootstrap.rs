@@ -484,6 +484,15 @@ impl Bootstrap {
         }
     }
 
+    /// The wall clock has jumped: what was put off by it is planned anew, and what fits it may be
+    /// something else.
+    pub fn on_jump(&mut self, now: Now, entropy: &mut dyn Entropy) {
+        if self.pause.take().is_some() {
+            self.plan_next(now, entropy);
+        }
+        self.measure();
+    }
+
     /// Somebody answers.
     pub fn on_network_back(&mut self) {
         if self.reaching.failures() > 0 {

@@ -52,7 +52,7 @@ impl Client {
     pub(super) fn watch_clocks(&mut self, now: Now, entropy: &mut dyn Entropy) {
         let Some(jump) = self.clocks.look(now) else { return };
         self.bootstrap.say(Notice::Jumped(jump));
-        self.bootstrap.stir();
+        self.bootstrap.on_jump(now, entropy);
         for link in self.links.doubt(now.tick) {
             self.leave_silent(link, now, entropy);
         }
