@@ -250,6 +250,8 @@ fn a_hang_up_opens_the_logs_anew_and_reads_the_options_again() {
     let lines = format!("Log notice stdout\nLog notice file {log}\n");
     let torrc = scratch.torrc(&lines);
     let running = Running::start(&["-f", &torrc]);
+    let (id, zeros) = ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "0000000000000000000000000000000000000000");
+    let testing = format!("TestingTorNetwork 1\nDirAuthority nobody orport=1 v3ident={zeros} 127.0.0.1:1 {id}");
     // The log is moved away each time, as logrotate does.
     let hang_up = |word: &str| {
         fs::rename(&log, &old).unwrap();
@@ -268,7 +270,8 @@ fn a_hang_up_opens_the_logs_anew_and_reads_the_options_again() {
         ("DirAuthority nobody", format!("{torrc}:6: DirAuthority wants")),
         ("CacheDirectory /x", "CacheDirectory may not change while the program runs".to_owned()),
         ("/DataDirectory", "DataDirectory may not change while the program runs".to_owned()),
-        ("TestingTorNetwork 1", "TestingTorNetwork may not change while the program runs".to_owned()),
+        ("TestingTorNetwork 1", format!("{torrc}:6: TestingTorNetwork wants DirAuthority lines beside it")),
+        (&testing, "TestingTorNetwork may not change while the program runs".to_owned()),
         ("Log err file /dev/null/x", "Log file /dev/null/x: Not a directory".to_owned()),
     ] {
         scratch.torrc(&format!("{lines}\n{more}"));

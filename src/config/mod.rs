@@ -6,6 +6,7 @@
 //! the start and on reload, and by the control port. Spec: none. C tor: tor(1);
 //! app/config/config.c for defaults, limits and which values are raised or lowered.
 
+mod conflicts;
 mod options;
 pub mod policy;
 pub mod port;
@@ -108,7 +109,9 @@ pub enum Oddity {
     /// A flag of a listener that does nothing any more.
     UselessFlag(&'static str, String),
     /// A value below or above what it may be was brought to this.
-    Clamped(&'static str, Duration),
+    Clamped(&'static str, String),
+    /// What an option says is odd, perhaps only beside what others do.
+    Says(&'static str, &'static str),
 }
 
 impl fmt::Display for Warning {
@@ -118,7 +121,8 @@ impl fmt::Display for Warning {
             Oddity::Twice(option) => write!(f, "{option} was given twice; this one counts"),
             Oddity::UnknownFlag(option, flag) => write!(f, "{option} has no flag {flag}; it is ignored"),
             Oddity::UselessFlag(option, flag) => write!(f, "the flag {flag} of {option} does nothing any more"),
-            Oddity::Clamped(option, to) => write!(f, "{option} is brought to {} seconds", to.as_secs()),
+            Oddity::Clamped(option, to) => write!(f, "{option} is brought to {to}"),
+            Oddity::Says(option, what) => write!(f, "{option} says {what}"),
         }
     }
 }
@@ -404,12 +408,10 @@ const SEVERITIES: &[(&str, Severity)] = &[
 const LOG: Wanted =
     Wanted::Other("LEAST[-MOST] of debug, info, notice, warn, err, then stdout, stderr, syslog or file PATH");
 
-/// C tor: `MIN_MAX_CIRCUIT_DIRTINESS`, `MAX_MAX_CIRCUIT_DIRTINESS`, `MIN_CIRCUIT_STREAM_TIMEOUT`,
-/// `MIN_CIRCUIT_BUILD_TIMEOUT` is not enforced, and the least of `DormantClientTimeout`.
+/// C tor: `MIN_MAX_CIRCUIT_DIRTINESS`, `MAX_MAX_CIRCUIT_DIRTINESS`, `MIN_CIRCUIT_STREAM_TIMEOUT`;
+/// `MIN_CIRCUIT_BUILD_TIMEOUT` is not enforced.
 const DIRTINESS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30 * 86_400));
 const LEAST_STREAM_TIMEOUT: Duration = Duration::from_secs(10);
-const LEAST_DORMANT_TIMEOUT: Duration = Duration::from_secs(600);
-const MOST_AVAILABLE_TIMEOUT: Duration = Duration::from_secs(86_400);
 /// No time is longer: C tor keeps them in an `int`.
 const FOREVER: Duration = Duration::from_secs(0x7FFF_FFFF);
 
@@ -429,7 +431,7 @@ impl Config {
             socks_ports: reader.listeners("SocksPort")?,
             requests: reader.requests()?,
             logs: reader.logs()?,
-            log_granularity: Duration::from_millis(reader.number("LogTimeGranularity")?),
+            log_granularity: reader.log_granularity()?,
             safe_logging: reader.safe_logging()?,
             circuits: reader.circuits()?,
             guards: reader.guards()?,
@@ -437,6 +439,7 @@ impl Config {
             dormancy: reader.dormancy()?,
         };
         reader.ignore_rest()?;
+        reader.warnings.extend(conflicts::check(settings, &config)?);
         Ok((config, reader.warnings))
     }
 
@@ -494,23 +497,29 @@ impl Reader<'_> {
     }
 
     fn circuits(&mut self) -> Result<Circuits, Complaint> {
-        let paths_needed = self.fraction("PathsNeededToBuildCircuits")?;
         Ok(Circuits {
             max_dirtiness: self.time_between("MaxCircuitDirtiness", DIRTINESS)?,
             new_period: self.time("NewCircuitPeriod")?,
             build_timeout: self.time_unless_zero("CircuitBuildTimeout", Duration::ZERO)?,
             learns_timeout: self.truth("LearnCircuitBuildTimeout")?,
             stream_timeout: self.time_unless_zero("CircuitStreamTimeout", LEAST_STREAM_TIMEOUT)?,
-            available_timeout: {
-                let bounds = (Duration::ZERO, MOST_AVAILABLE_TIMEOUT);
-                Some(self.time_between("CircuitsAvailableTimeout", bounds)?).filter(|time| !time.is_zero())
-            },
+            available_timeout: self.time_unless_zero("CircuitsAvailableTimeout", Duration::ZERO)?,
             max_pending: self.number("MaxClientCircuitsPending")?,
             long_lived_ports: self.port_numbers("LongLivedPorts")?,
             distinct_subnets: self.truth("EnforceDistinctSubnets")?,
             allows_private: self.truth("ExtendAllowPrivateAddresses")?,
-            paths_needed: (paths_needed >= 0.0).then(|| paths_needed.max(LEAST_PATHS_NEEDED)),
+            paths_needed: self.paths_needed()?,
         })
+    }
+
+    fn paths_needed(&mut self) -> Result<Option<f64>, Complaint> {
+        let name = "PathsNeededToBuildCircuits";
+        let given = self.fraction(name)?;
+        let clamped = given.clamp(PATHS_NEEDED.0, PATHS_NEEDED.1);
+        if given >= 0.0 && !(PATHS_NEEDED.0..=PATHS_NEEDED.1).contains(&given) {
+            self.on_clamped(name, clamped.to_string());
+        }
+        Ok((given >= 0.0).then_some(clamped))
     }
 
     fn guards(&mut self) -> Result<Guards, Complaint> {
@@ -537,7 +546,7 @@ impl Reader<'_> {
     fn dormancy(&mut self) -> Result<Dormancy, Complaint> {
         Ok(Dormancy {
             is_enabled: self.truth("DormantTimeoutEnabled")?,
-            timeout: self.time_between("DormantClientTimeout", (LEAST_DORMANT_TIMEOUT, FOREVER))?,
+            timeout: self.time("DormantClientTimeout")?,
             waits_for_streams: self.truth("DormantTimeoutDisabledByIdleStreams")?,
             sleeps_first: self.truth("DormantOnFirstStartup")?,
             wakes_at_start: self.truth("DormantCanceledByStartup")?,
@@ -559,6 +568,15 @@ impl Reader<'_> {
             [] => Ok(vec![usual]),
             given => given.iter().map(|given| self.check("Log", given, log(&given.value))).collect(),
         }
+    }
+
+    fn log_granularity(&mut self) -> Result<Duration, Complaint> {
+        let given = self.number("LogTimeGranularity")?;
+        let granularity = granularity(given);
+        if granularity != given {
+            self.on_clamped("LogTimeGranularity", format!("{granularity} milliseconds"));
+        }
+        Ok(Duration::from_millis(granularity))
     }
 
     /// C tor: `relay` hides what relays must hide, and is the same as 0 for a client.
@@ -596,10 +614,17 @@ impl Reader<'_> {
     fn time_between(&mut self, name: &'static str, (low, high): (Duration, Duration)) -> Result<Duration, Complaint> {
         let time = self.time(name)?;
         let clamped = time.clamp(low, high);
-        if let (true, [.., given]) = (clamped != time, self.settings.given(name)) {
-            self.warnings.push(Warning { origin: given.origin.clone(), oddity: Oddity::Clamped(name, clamped) });
+        if clamped != time {
+            self.on_clamped(name, format!("{} seconds", clamped.as_secs()));
         }
         Ok(clamped)
+    }
+
+    /// A value was brought to another.
+    fn on_clamped(&mut self, name: &'static str, to: String) {
+        if let [.., given] = self.settings.given(name) {
+            self.warnings.push(Warning { origin: given.origin.clone(), oddity: Oddity::Clamped(name, to) });
+        }
     }
 
     fn time_unless_zero(&mut self, name: &'static str, least: Duration) -> Result<Option<Duration>, Complaint> {
@@ -672,8 +697,18 @@ impl Reader<'_> {
     }
 }
 
-/// C tor: `PathsNeededToBuildCircuits` below this counts as this.
-const LEAST_PATHS_NEEDED: f64 = 0.25;
+/// C tor: `PathsNeededToBuildCircuits` is brought between these.
+const PATHS_NEEDED: (f64, f64) = (0.25, 0.95);
+
+/// The nearest that divides a second, or that a second divides. C tor:
+/// `options_init_log_granularity`.
+fn granularity(given: u64) -> u64 {
+    match given {
+        0..40 => (given.max(1)..).find(|millis| 1000 % millis == 0).unwrap_or(1),
+        40..1000 => 1000 / (1..=1000 / given).rev().find(|parts| 1000 % parts == 0).unwrap_or(1),
+        _ => given.next_multiple_of(1000),
+    }
+}
 
 fn built_in(value: &str) -> Given {
     Given { value: value.to_owned(), origin: Origin { source: "built in".into(), line: 0 } }

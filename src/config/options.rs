@@ -174,7 +174,12 @@ pub static OPTIONS: &[Entry] = &[
     entry("DataDirectory", Text, "", "where to keep what outlives a run"),
     testing(entry("DirAllowPrivateAddresses", Truth, "0", "believe in relays on private addresses"), "1"),
     entry("DirAuthority", Lines, "", "a directory authority, in place of the built-in ones"),
-    entry("DirAuthorityFallbackRate", Fraction(0.0, f64::MAX), "0.1", "how often authorities are asked as fallbacks"),
+    entry(
+        "DirAuthorityFallbackRate",
+        Fraction(f64::MIN, f64::MAX),
+        "0.1",
+        "how often authorities are asked as fallbacks",
+    ),
     entry("DisableNetwork", Truth, "0", "open no connection to the network"),
     entry("DormantCanceledByStartup", Truth, "0", "wake up at every start"),
     entry("DormantClientTimeout", Seconds, "24 hours", "how long nobody asks for anything before we fall dormant"),
@@ -209,7 +214,7 @@ pub static OPTIONS: &[Entry] = &[
     entry("NumPrimaryGuards", Number(0, 0x7FFF_FFFF), "0", "guards in the first rank; 0 leaves it to the consensus"),
     entry(
         "PathsNeededToBuildCircuits",
-        Fraction(-1.0, 0.95),
+        Fraction(f64::MIN, f64::MAX),
         "-1",
         "the share of all paths that must be known before circuits are built",
     ),

@@ -12,6 +12,10 @@ fn config(text: &str) -> Config {
     Config::of(&settings(text)).unwrap().0
 }
 
+/// A line that C tor takes.
+const AUTHORITY: &str = "DirAuthority test orport=1 v3ident=14C131DFC5C6F93646BE72FA1401C02A8DF2E8B4 127.0.0.1:1 \
+                         0123456789ABCDEF0123456789ABCDEF01234567\n";
+
 /// What is said of a text that is no configuration.
 fn complaint(text: &str) -> String {
     let mut settings = Settings::new();
@@ -45,8 +49,9 @@ fn nothing_said_is_a_whole_configuration() {
 #[test]
 fn every_default_is_one_that_its_kind_takes() {
     for entry in OPTIONS {
-        for default in [Some(entry.default), entry.testing].into_iter().flatten() {
-            let text = format!("{} {default}\n", entry.name);
+        let testing = entry.testing.map(|default| ("TestingTorNetwork 1\n", default));
+        for (beside, default) in [Some(("", entry.default)), testing].into_iter().flatten() {
+            let text = format!("{AUTHORITY}{beside}{} {default}\n", entry.name);
             assert!(default.is_empty() || Config::of(&settings(&text)).is_ok(), "{text}");
         }
     }
@@ -55,7 +60,7 @@ fn every_default_is_one_that_its_kind_takes() {
 /// What C tor's app/config/testnet.inc lists of what we have.
 #[test]
 fn a_testing_network_has_other_defaults() {
-    let testing = config("TestingTorNetwork 1\n");
+    let testing = config(&format!("TestingTorNetwork 1\n{AUTHORITY}"));
     assert!(testing.is_testing && testing.directory.allows_private && testing.circuits.allows_private);
     assert!(!testing.circuits.distinct_subnets && !testing.requests.refuses_internal);
     assert!(!testing.requests.refuses_internal_answers);
@@ -64,7 +69,7 @@ fn a_testing_network_has_other_defaults() {
     assert_eq!(testing.directory.max_wait_for_few, Duration::from_secs(5));
     assert_eq!(config("").directory.authority_delay, Duration::from_secs(6));
     // What is said counts more.
-    assert!(config("EnforceDistinctSubnets 1\nTestingTorNetwork 1\n").circuits.distinct_subnets);
+    assert!(config(&format!("EnforceDistinctSubnets 1\nTestingTorNetwork 1\n{AUTHORITY}")).circuits.distinct_subnets);
 }
 
 #[test]
@@ -132,12 +137,113 @@ fn what_is_odd_is_told_and_no_reason_to_stop() {
     assert_eq!(warnings("MaxCircuitDirtiness 1\n"), ["torrc:1: MaxCircuitDirtiness is brought to 10 seconds"]);
     assert_eq!(config("MaxCircuitDirtiness 3 months\n").circuits.max_dirtiness, Duration::from_secs(30 * 86_400));
     assert_eq!(config("CircuitStreamTimeout 3\n").circuits.stream_timeout, Some(Duration::from_secs(10)));
-    assert_eq!(config("PathsNeededToBuildCircuits 0.1\n").circuits.paths_needed, Some(0.25));
+    for (given, paths, is_told) in
+        [("0.1", Some(0.25), true), ("0.99", Some(0.95), true), ("0.5", Some(0.5), false), ("-3", None, false)]
+    {
+        let text = format!("PathsNeededToBuildCircuits {given}\n");
+        assert_eq!(config(&text).circuits.paths_needed, paths);
+        let told = paths.map(|paths| format!("torrc:1: PathsNeededToBuildCircuits is brought to {paths}"));
+        assert_eq!(warnings(&text), if is_told { vec![told.unwrap()] } else { vec![] });
+    }
+}
+
+#[test]
+fn what_may_not_stand_together_is_refused_by_line_and_option() {
+    for (text, expected) in [
+        ("NumPrimaryGuards 3\nNumEntryGuards 4\n", "2: NumEntryGuards wants no more than NumPrimaryGuards, not \"4\""),
+        ("TestingTorNetwork 1\n", "1: TestingTorNetwork wants DirAuthority lines beside it, or 0, not \"1\""),
+        ("DormantClientTimeout 5 minutes\n", "1: DormantClientTimeout wants at least 10 minutes, not \"5 minutes\""),
+        ("CircuitsAvailableTimeout 2 days\n", "1: CircuitsAvailableTimeout wants at most 24 hours, not \"2 days\""),
+        ("KeepalivePeriod 0\n", "1: KeepalivePeriod wants at least 1 second, not \"0\""),
+        (
+            "ClientBootstrapConsensusMaxInProgressTries 0\n",
+            "1: ClientBootstrapConsensusMaxInProgressTries wants at least 1, not \"0\"",
+        ),
+        (
+            "ClientDNSRejectInternalAddresses 0\n",
+            "1: ClientDNSRejectInternalAddresses wants 1, or DirAuthority lines beside it, not \"0\"",
+        ),
+    ] {
+        assert_eq!(complaint(text), format!("torrc:{expected}"));
+    }
+    let alternate = format!("{AUTHORITY}Alternate{AUTHORITY}");
+    assert!(
+        complaint(&alternate)
+            .starts_with("torrc:2: AlternateDirAuthority wants to stand where there is no DirAuthority")
+    );
+    for (line, least) in
+        [("TestingDirConnectionMaxStall 4", "5 seconds"), ("TestingClientMaxIntervalWithoutRequest 0", "1 second")]
+    {
+        let (option, value) = line.split_once(' ').unwrap();
+        let alone = "TestingTorNetwork 1 beside it, or its default";
+        assert_eq!(complaint(line), format!("torrc:1: {option} wants {alone}, not {value:?}"));
+        let beside = format!("TestingTorNetwork 1\n{AUTHORITY}{line}");
+        assert_eq!(complaint(&beside), format!("torrc:3: {option} wants at least {least}, not {value:?}"));
+    }
+    assert!(complaint("TestingClientDownloadInitialDelay 3\n").contains("wants TestingTorNetwork 1 beside it"));
+    assert!(
+        complaint("TestingClientConsensusDownloadInitialDelay 3\n").contains("wants TestingTorNetwork 1 beside it")
+    );
+    // As C tor has it, these may.
+    for text in [
+        "NumEntryGuards 3\nNumPrimaryGuards 3\n",
+        "NumEntryGuards 4\n",
+        "NumDirectoryGuards 5\nNumPrimaryGuards 2\n",
+        "TestingDirConnectionMaxStall 300 seconds\n",
+        "CircuitsAvailableTimeout 1 day\n",
+        "DirAuthorityFallbackRate -1\n",
+        "UseEntryGuards 0\nNumEntryGuards 2\n",
+    ] {
+        assert_eq!(warnings(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn what_is_odd_beside_others_is_told() {
+    let said = |text: &str| warnings(text).join("; ");
+    for (text, expected) in [
+        ("SocksPort 0\n", "torrc:1: SocksPort says that there is none"),
+        (
+            "LearnCircuitBuildTimeout 0\nCircuitBuildTimeout 5\n",
+            "torrc:2: CircuitBuildTimeout says less than 10 seconds",
+        ),
+        ("ClientUseIPv4 0\nClientUseIPv6 0\n", "torrc:2: ClientUseIPv6 says 0, and so is ClientUseIPv4"),
+        (
+            "ClientBootstrapConsensusMaxInProgressTries 101\n",
+            "torrc:1: ClientBootstrapConsensusMaxInProgressTries says more",
+        ),
+        ("LogTimeGranularity 3\n", "torrc:1: LogTimeGranularity is brought to 4 milliseconds"),
+        ("SocksPort 192.0.2.1:9050\n", "torrc:1: SocksPort says a public address"),
+        ("SocksPort 0.0.0.0:9050\n", "torrc:1: SocksPort says a public address"),
+        ("SocksPort [::]:auto\n", "torrc:1: SocksPort says a public address"),
+        ("SocksPort 100.64.0.1:9050\n", "torrc:1: SocksPort says a public address"),
+        ("SocksPort 10.0.0.1:9050\n", "torrc:1: SocksPort says an address by which everybody on your local network"),
+        ("SocksPort 127.0.0.1:9050\n", ""),
+        ("SocksPort [::1]:9050\nSocksPort unix:/tmp/x\n", ""),
+        ("LearnCircuitBuildTimeout 0\nCircuitBuildTimeout 60\n", ""),
+        (AUTHORITY, ""),
+    ] {
+        let said = said(text);
+        assert!(said.starts_with(expected) && said.is_empty() == expected.is_empty(), "{text}: {said}");
+    }
+    let testing = said(&format!("{AUTHORITY}TestingTorNetwork 1\nTestingDirConnectionMaxStall 2 hours\n"));
+    assert!(testing.contains("torrc:3: TestingDirConnectionMaxStall says more than an hour"), "{testing}");
+}
+
+/// As C tor's `options_init_log_granularity` finds them.
+#[test]
+fn times_in_logs_are_as_exact_as_a_second_can_be_parted() {
+    for (given, expected) in
+        [(1, 1), (3, 4), (39, 40), (41, 50), (300, 500), (333, 500), (600, 1000), (1000, 1000), (1500, 2000)]
+    {
+        assert_eq!(granularity(given), expected, "{given}");
+    }
 }
 
 /// After the options of ours that `options_transition_allowed` in C tor's app/config/config.c names.
 #[test]
 fn what_may_not_change_while_it_runs_is_named() {
+    let config = |text: &str| config(&format!("{AUTHORITY}{text}"));
     let change = |before: &str, after: &str| config(before).fixed_difference(&config(after));
     assert_eq!(change("SocksPort 1\nDataDirectory /a\n", "DataDirectory /a\nSafeLogging 0\nSocksTimeout 1\n"), None);
     for (before, after, option) in [

@@ -38,6 +38,7 @@ impl fmt::Display for Wanted {
             Wanted::Bool => write!(f, "0 or 1"),
             Wanted::AutoBool => write!(f, "0, 1 or auto"),
             Wanted::Number(low, high) => write!(f, "a number from {low} to {high}"),
+            Wanted::Fraction(f64::MIN, f64::MAX) => write!(f, "a number"),
             Wanted::Fraction(low, high) => write!(f, "a number from {low} to {high}"),
             Wanted::Time => write!(f, "a time, such as 30, \"10 minutes\" or \"2 hours\""),
             Wanted::TimeBetween(low, high) => {

@@ -24,6 +24,7 @@ mod program;
 mod relays;
 mod shell;
 mod tor;
+mod verdicts;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Command, ExitCode};
@@ -52,6 +53,7 @@ const TESTS: &[Test] = &[
         shell::our_client_learns_a_network_of_tor_and_fetches_through_it,
     ),
     ("programs_fetch_through_the_lab_by_our_program", program::programs_fetch_through_the_lab_by_our_program),
+    ("our_verdicts_on_options_are_those_of_tor", verdicts::our_verdicts_on_options_are_those_of_tor),
     ("our_program_goes_on_where_it_ended", kept::our_program_goes_on_where_it_ended),
     ("programs_fetch_through_tor_by_our_program", program::programs_fetch_through_tor_by_our_program),
     (outside::CURL, outside::curl_fetches_by_every_kind_of_socks),
