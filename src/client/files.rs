@@ -138,6 +138,20 @@ impl Desk {
         true
     }
 
+    /// Whether the shell has not begun yet to read what was to be read last.
+    pub fn is_unread(&self, name: Name) -> bool {
+        self.queue.contains(&Work::Read(name))
+    }
+
+    /// What another client goes on with, at the same files: whatever is whole is put in its place,
+    /// what is not is given up, and nothing is read for it.
+    #[must_use]
+    pub fn left(mut self) -> Desk {
+        self.open.clone().into_iter().for_each(|name| self.abort(name));
+        self.queue.retain(|work| !matches!(work, Work::Read(_)));
+        self
+    }
+
     fn push(&mut self, work: Work) {
         if self.is_kept {
             self.queue.push_back(work);
@@ -192,6 +206,18 @@ mod tests {
         assert_eq!(work.len(), 3 + MAX_WAITING / PIECE_LEN);
         desk.piece("b", &piece);
         assert!(!desk.commit("a") && desk.commit("b") && desk.append("j", &piece));
+    }
+
+    #[test]
+    fn what_is_left_to_another_is_whole() {
+        let mut desk = Desk::new(true);
+        desk.begin("a");
+        desk.read("b");
+        desk.commit("a");
+        desk.begin("c");
+        assert!(desk.is_unread("b") && !desk.is_unread("a"));
+        let work = all(&mut desk.left());
+        assert_eq!(work, [Work::Begin("a"), Work::Commit("a"), Work::Begin("c"), Work::Abort("c")]);
     }
 
     #[test]

@@ -284,7 +284,8 @@ impl Client {
             self.leave(now, entropy);
         }
         if is_other_network {
-            self.bootstrap = bootstrap_of(&self.setup);
+            let old = core::mem::replace(&mut self.bootstrap, bootstrap_of(&self.setup));
+            self.bootstrap.follow(old);
             self.can_build = false;
         }
         let circuits: Vec<TunnelNo> = self.pool.iter().map(|(no, _)| no).collect();

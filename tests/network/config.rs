@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cepa::internal::client::Failure;
 use cepa::internal::client::events::{Event, LinkStatus, Mask};
+use cepa::internal::directory::{Error, store};
 use cepa::lab::authority::Spec;
 use cepa::lab::network::{BEGINNING, Network};
 
@@ -182,4 +183,52 @@ fn relays_on_private_addresses_are_no_use_where_they_are_not_allowed() {
     let mut shell = Shell::start(&mut network, setup_with(&cache, "ExtendAllowPrivateAddresses 0"));
     let told = shell.serve(&mut network, connect("source-400.lab", "a"), 3 * MINUTE);
     assert!(told.failure.is_some() && shell.client.pool().iter().next().is_none(), "{told:?}");
+}
+
+/// Two who trust others, one after the other at the same files: of one that is still being read
+/// for the first, the second takes nothing.
+#[test]
+fn what_is_being_read_for_one_network_is_not_taken_for_another() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let (_, _, other) = directory_network_of(Spec { first_key: 3, ..Spec::new(seed() + 1, BEGINNING) }, honest);
+    let mut first = Shell::start(&mut network, wish(&cache));
+    assert!(is_served(&mut first, &mut network, "a"));
+    let disk = first.end(&mut network);
+    let pieces = disk.files.values().map(|file| file.len() / 1000 + 2).sum();
+    for held in 0..pieces {
+        let mut shell = Shell::prepare(&network, wish(&cache));
+        shell.disk = disk.left();
+        shell.disk.pieces_left = Some(held);
+        shell.begin(&mut network);
+        shell.configure(&mut network, setup_with(&other, ""));
+        shell.configure(&mut network, wish(&cache));
+        shell.disk.pieces_left = None;
+        shell.turn(&mut network);
+        assert!(is_served(&mut shell, &mut network, "a"));
+        assert_eq!((shell.client.bootstrap().request_count(), shell.bad_files), (0, vec![]), "after {held} pieces");
+        assert_eq!(shell.disk.files[store::CONSENSUS], disk.files[store::CONSENSUS]);
+    }
+}
+
+/// C tor: `consider_adding_dir_servers`. Guards are kept, and are of no use until a consensus lists
+/// them again; a consensus keeps its file until there is one of the other network. Differs: C tor
+/// uses the old consensus until then.
+#[test]
+fn what_was_kept_of_one_network_is_there_when_it_comes_back() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let (_, _, other) = directory_network_of(Spec { first_key: 3, ..Spec::new(seed() + 1, BEGINNING) }, honest);
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    assert!(is_served(&mut shell, &mut network, "a"));
+    shell.run_until(&mut network, MINUTE, |_| false);
+    let guards = |shell: &Shell| shell.client.pool().guards.records().map(|record| record.id).collect::<Vec<_>>();
+    let (before, files) = (guards(&shell), shell.disk.files.clone());
+    shell.configure(&mut network, setup_with(&other, ""));
+    assert!(!is_served(&mut shell, &mut network, "a") && shell.client.dir().is_none());
+    assert_eq!(shell.bad_files, [(store::CONSENSUS, Error::TooFewSignatures)]);
+    shell.configure(&mut network, wish(&cache));
+    assert!(is_served(&mut shell, &mut network, "a"));
+    assert_eq!((guards(&shell), shell.client.bootstrap().request_count()), (before, 0));
+    for name in [store::CONSENSUS, store::MICRODESCS_JOURNAL, store::CERTIFICATES] {
+        assert_eq!(shell.disk.files[name], files[name], "{name}");
+    }
 }

@@ -17,6 +17,8 @@ pub struct Disk {
     begun: BTreeMap<Name, Vec<u8>>,
     /// Files that are to be read, and how much of them was.
     reading: VecDeque<(Name, usize)>,
+    /// How many pieces it gives before it is slow beyond use; none says that it is not.
+    pub pieces_left: Option<usize>,
     /// Files that were put in place, and those that were read.
     pub commits: Vec<Name>,
     pub reads: Vec<Name>,
@@ -60,6 +62,9 @@ impl Disk {
 
     /// The next piece of what is to be read.
     pub fn read(&mut self) -> Option<Read> {
+        if let Some(left) = &mut self.pieces_left {
+            *left = left.checked_sub(1)?;
+        }
         let (name, at) = self.reading.pop_front()?;
         let file = self.files.get(name);
         let rest = file.map(|file| &file[at.min(file.len())..]).unwrap_or_default();

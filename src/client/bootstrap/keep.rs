@@ -46,6 +46,8 @@ pub(super) struct Keep {
     /// Whether microdescriptors are still to be read, for which there must be a consensus.
     has_unread_microdescs: bool,
     job: Option<Job>,
+    /// Files that are being read for nobody: whoever wanted them is no more.
+    forsaken: Vec<Name>,
     /// A diff that is to be applied, and whose it is.
     diff: Option<(Diff, RsaId)>,
     /// The signed part of the consensus in our file, by its SHA3-256, if it is the one we go by.
@@ -130,6 +132,7 @@ impl Keep {
             unread: unread.iter().copied().collect(),
             has_unread_microdescs: keeps_files,
             job: None,
+            forsaken: Vec::new(),
             diff: None,
             on_disk: None,
             has_diff_failed: false,
@@ -140,6 +143,14 @@ impl Keep {
             is_torn: false,
             faults: VecDeque::new(),
         }
+    }
+
+    /// Goes on where another was, at the same files.
+    fn follow(&mut self, old: Keep) {
+        let under_way = old.job.as_ref().map(Job::file).filter(|name| !old.desk.is_unread(name));
+        self.forsaken = old.forsaken;
+        self.forsaken.extend(under_way);
+        self.desk = old.desk.left();
     }
 
     /// Whether a diff from that consensus could be applied.
@@ -301,6 +312,12 @@ impl Rewriting {
 }
 
 impl Bootstrap {
+    /// Takes the place of another, of which nothing counts any more. What is still being read for
+    /// it comes first, and is not for us.
+    pub fn follow(&mut self, old: Bootstrap) {
+        self.keep.follow(old.keep);
+    }
+
     /// The next thing to do with a file.
     pub fn poll_work(&mut self) -> Option<Work> {
         self.keep.desk.poll()
@@ -321,6 +338,9 @@ impl Bootstrap {
 
     /// The next bytes of a file that is read.
     pub fn handle_file(&mut self, name: Name, piece: &[u8], now: Now) {
+        if self.keep.forsaken.contains(&name) {
+            return;
+        }
         let Some(mut job) = self.keep.job.take_if(|job| job.file() == name) else { return };
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         let Bootstrap { dir, keep, .. } = self;
@@ -358,6 +378,10 @@ impl Bootstrap {
 
     /// A file was read to its end; or `found` is false, and there is none, or it cannot be read.
     pub fn handle_file_end(&mut self, name: Name, found: bool, now: Now, entropy: &mut dyn Entropy) {
+        if let Some(place) = self.keep.forsaken.iter().position(|it| *it == name) {
+            self.keep.forsaken.remove(place);
+            return;
+        }
         let Some(job) = self.keep.job.take_if(|job| job.file() == name) else { return };
         match job {
             Job::Certificates(text) => self.load_certificates(&text),
