@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cepa::internal::client::Progress;
 use cepa::internal::directory::{Error, NetDir, store};
+use cepa::internal::wire;
 use cepa::lab::authority::Spec;
 use cepa::lab::network::{BEGINNING, Network, Role};
 use cepa::lab::villain::Villain;
@@ -71,6 +72,42 @@ fn files_are_put_in_order_when_the_first_circuits_are_there() {
     idle(&mut second, &mut network, 2);
     assert!(second.disk.commits.contains(&store::MICRODESCS));
     assert!(!second.disk.files.contains_key(store::MICRODESCS_JOURNAL));
+}
+
+/// One that is bad among good ones, a file that is torn, bytes that are none of it: each is said
+/// once, the others are used, and the next start finds a file without it.
+#[test]
+fn a_bad_certificate_spoils_no_good_one() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut first = Shell::start(&mut network, wish(&cache));
+    assert!(first.bootstrap(&mut network));
+    idle(&mut first, &mut network, 1);
+    let whole = first.disk.left();
+    let text = String::from_utf8(whole.files[store::CERTIFICATES].clone()).unwrap();
+    let begins: Vec<usize> = text.match_indices("dir-key-certificate-version").map(|(at, _)| at).collect();
+    let [_, second, third] = begins[..] else { panic!("{begins:?}") };
+    let signature = text[second..].find("dir-key-certification\n-----BEGIN SIGNATURE-----\n").unwrap() + second + 60;
+    let changed = if text.as_bytes()[signature] == b'A' { b'B' } else { b'A' };
+    let replaced = [&text.as_bytes()[..signature], &[changed], &text.as_bytes()[signature + 1..]].concat();
+    let torn = text.as_bytes()[..third + 300].to_vec();
+    let strange = [b"\xFF\x00\n", text.as_bytes()].concat();
+    let (without_second, without_third) = (text[..second].to_owned() + &text[third..], text[..third].to_owned());
+    for (spoilt, error, left) in [
+        (replaced, Error::WrongSignature, &without_second),
+        (torn, Error::Document(wire::Error::BadObjectEnd), &without_third),
+        (strange, Error::Document(wire::Error::NotUtf8), &text),
+    ] {
+        let mut disk = whole.left();
+        disk.files.insert(store::CERTIFICATES, spoilt);
+        let mut shell = Shell::start_with(&mut network, wish(&cache), disk);
+        idle(&mut shell, &mut network, 1);
+        assert!(is_ready(&shell), "{:?}", shell.progress);
+        assert_eq!(shell.bad_files, [(store::CERTIFICATES, error)]);
+        assert_eq!(shell.client.bootstrap().request_count(), 0);
+        assert_eq!(String::from_utf8_lossy(&shell.disk.files[store::CERTIFICATES]), *left);
+        let next = Shell::start_with(&mut network, wish(&cache), shell.disk.left());
+        assert_eq!((&next.bad_files[..], next.disk.commits.len()), (&[][..], 0));
+    }
 }
 
 /// Two files, and what is left of them: cut, emptied, or with a byte that is another.

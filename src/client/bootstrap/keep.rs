@@ -398,12 +398,21 @@ impl Bootstrap {
         self.measure();
     }
 
+    /// What is bad among them is said once, and the file is written anew without it. If all is, it
+    /// is as long as nobody has others.
     fn load_certificates(&mut self, text: &[u8]) {
+        let mut is_whole = true;
         for certificate in certs::check_all(text) {
             match certificate {
                 Ok(certificate) => drop(self.certificates.insert(certificate, self.servers.trusted())),
-                Err(error) => self.keep.on_bad_file(store::CERTIFICATES, error),
+                Err(error) => {
+                    is_whole = false;
+                    self.keep.on_bad_file(store::CERTIFICATES, error);
+                }
             }
+        }
+        if !is_whole && self.certificates.iter().next().is_some() {
+            self.keep.save_certificates(&self.certificates);
         }
     }
 
