@@ -937,8 +937,14 @@ impl Bootstrap {
         entropy: &mut dyn Entropy,
     ) -> Result<(), directory::Error> {
         let mut is_changed = false;
-        for certificate in certs::check_all(text).flatten().filter(|it| asked.contains(&it.ids())) {
-            is_changed |= self.certificates.insert(certificate, self.servers.trusted());
+        for certificate in certs::check_all(text) {
+            match certificate {
+                Ok(certificate) if asked.contains(&certificate.ids()) => {
+                    is_changed |= self.certificates.insert(certificate, self.servers.trusted());
+                }
+                Ok(_) => {}
+                Err(error) => self.tell(Err(error)),
+            }
         }
         if is_changed {
             self.keep.save_certificates(&self.certificates);

@@ -39,7 +39,7 @@ const OTHER_LISTED: usize = 40;
 /// kind of villain.
 pub fn wrap(honest: Box<dyn Directory>, villain: Villain) -> Box<dyn Directory> {
     match villain {
-        Villain::EndlessDirectory | Villain::TruncatedConsensus | Villain::FalseDiff => {
+        Villain::EndlessDirectory | Villain::TruncatedConsensus | Villain::FalseDiff | Villain::FalseCertificates => {
             Box::new(Mangled { honest, villain })
         }
         Villain::DecompressionBomb => Box::new(Bomb { honest, bytes: OnceLock::new() }),
@@ -56,8 +56,10 @@ struct Mangled {
 
 impl Directory for Mangled {
     fn answer(&self, request: &[u8], now: Now) -> Option<Answered> {
-        if self.villain == Villain::FalseDiff {
-            return self.false_diff(request, now);
+        match self.villain {
+            Villain::FalseDiff => return self.false_diff(request, now),
+            Villain::FalseCertificates => return self.false_certificates(request, now),
+            _ => {}
         }
         let mut answer = self.honest.answer(request, now)?;
         let body = body_of(&answer.bytes);
@@ -81,10 +83,7 @@ impl Mangled {
         let Some(plain) = core::str::from_utf8(request).ok().filter(|_| is_consensus(request)) else {
             return Some(honest);
         };
-        // Nothing compressed is to be changed.
-        let lines = plain.split_inclusive('\n').filter(|line| !line.starts_with("Accept-Encoding"));
-        let plain: String = lines.map(|line| line.replace(".z HTTP", " HTTP")).collect();
-        let mut answer = self.honest.answer(plain.as_bytes(), now)?;
+        let mut answer = self.honest.answer(uncompressed(plain).as_bytes(), now)?;
         let body = body_of(&answer.bytes);
         let diff = answer.bytes.get(body..).and_then(|diff| core::str::from_utf8(diff).ok());
         let Some(diff) = diff.filter(|diff| diff.starts_with(DIFF)) else { return Some(honest) };
@@ -93,6 +92,24 @@ impl Mangled {
         answer.bytes.extend(diff.as_bytes());
         Some(answer)
     }
+
+    /// Certificates that are good for a thousand years; any other answer as it is.
+    fn false_certificates(&self, request: &[u8], now: Now) -> Option<Answered> {
+        let honest = self.honest.answer(request, now)?;
+        let Some(plain) = core::str::from_utf8(request).ok().filter(|it| it.starts_with("GET /tor/keys/")) else {
+            return Some(honest);
+        };
+        let answer = self.honest.answer(uncompressed(plain).as_bytes(), now)?;
+        let text = String::from_utf8(answer.bytes).ok()?;
+        let bytes = text.replace("\ndir-key-expires 2", "\ndir-key-expires 3").into_bytes();
+        Some(Answered { bytes, again_from: None })
+    }
+}
+
+/// The same request by somebody who takes nothing compressed, which could not be changed.
+fn uncompressed(request: &str) -> String {
+    let lines = request.split_inclusive('\n').filter(|line| !line.starts_with("Accept-Encoding"));
+    lines.map(|line| line.replace(".z HTTP", " HTTP")).collect()
 }
 
 /// Says what is small, and large when it is inflated.

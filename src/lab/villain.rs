@@ -78,10 +78,11 @@ pub enum Villain {
     TruncatedConsensus,
     ConsensusSwap,
     FalseDiff,
+    FalseCertificates,
 }
 
 /// Every villain: the name it is asked for by, and what it does.
-const ALL: [(Villain, &str, &str); 46] = [
+const ALL: [(Villain, &str, &str); 47] = [
     (Villain::WrongIdentity, "wrong-identity", "proves another identity than its own"),
     (Villain::ExpiredCertificates, "expired-certificates", "shows certificates whose time is over"),
     (Villain::CertsAfterChallenge, "certs-after-challenge", "sends CERTS behind AUTH_CHALLENGE"),
@@ -128,6 +129,7 @@ const ALL: [(Villain, &str, &str); 46] = [
     (Villain::TruncatedConsensus, "truncated-consensus", "serves the first half of the consensus"),
     (Villain::ConsensusSwap, "consensus-swap", "serves the consensus of another network, rightly signed"),
     (Villain::FalseDiff, "false-diff", "serves diffs that make another consensus than they say"),
+    (Villain::FalseCertificates, "false-certificates", "serves certificates that their authorities have not signed"),
 ];
 
 /// A message a relay says: what, on which stream, with which body.
@@ -152,6 +154,7 @@ impl Villain {
                 | Villain::TruncatedConsensus
                 | Villain::ConsensusSwap
                 | Villain::FalseDiff
+                | Villain::FalseCertificates
         )
     }
 

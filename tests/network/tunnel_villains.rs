@@ -81,7 +81,8 @@ fn expected(villain: Villain) -> (usize, Falls) {
         | V::DecompressionBomb
         | V::TruncatedConsensus
         | V::ConsensusSwap
-        | V::FalseDiff => (0, Falls::Elsewhere),
+        | V::FalseDiff
+        | V::FalseCertificates => (0, Falls::Elsewhere),
     }
 }
 

@@ -9,6 +9,7 @@ use cepa::internal::crypto::Error as CryptoError;
 use cepa::internal::crypto::cert::Error as CertError;
 use cepa::internal::crypto::ntor;
 use cepa::internal::directory;
+use cepa::internal::directory::certs;
 use cepa::internal::directory::diff::{Diff, Patch};
 use cepa::internal::link::Error;
 use cepa::internal::wire::cell::Command as CellCommand;
@@ -61,7 +62,12 @@ fn show(villain: Villain, seed: u64) {
             // It was never silent for long.
             assert!(network.carried() > 30 * 4, "{}", network.carried());
         }
-        V::EndlessDirectory | V::DecompressionBomb | V::TruncatedConsensus | V::ConsensusSwap | V::FalseDiff => {
+        V::EndlessDirectory
+        | V::DecompressionBomb
+        | V::TruncatedConsensus
+        | V::ConsensusSwap
+        | V::FalseDiff
+        | V::FalseCertificates => {
             show_directory(villain, seed);
         }
         V::EarlyDestroy => {
@@ -211,6 +217,7 @@ fn show_directory(villain: Villain, seed: u64) {
     let before = cache.authorities().consensus(round - 1).unwrap();
     let path = match villain {
         Villain::FalseDiff => format!("{CONSENSUS}/diff/{}", text::hex(&diff::digest(&before))),
+        Villain::FalseCertificates => "/tor/keys/all".to_owned(),
         _ => CONSENSUS.to_owned(),
     };
     let (head, body) = near.get(&path);
@@ -236,6 +243,10 @@ fn show_directory(villain: Villain, seed: u64) {
             patch.push(before.as_bytes(), &mut out);
             let result = patch.finish(&mut out);
             result == Err(directory::Error::DiffToOther) && new.len() == honest.len()
+        }
+        Villain::FalseCertificates => {
+            let checked: Vec<_> = certs::check_all(&body).map(|one| one.map(drop)).collect();
+            checked == [Err(directory::Error::WrongSignature); 3]
         }
         other => panic!("{other:?} is not shown"),
     };

@@ -31,7 +31,7 @@ fn is_left(villain: Villain, error: Error) -> u64 {
         meeting.wait(step);
     }
     assert!(rests(&meeting) && meeting.dials() == (1, 0));
-    assert_eq!(meeting.shell.notices, [Notice::Answer(error)]);
+    assert_eq!(meeting.shell.notices[..1], [Notice::Answer(error)]);
     let said = meeting.network.relay(meeting.number()).written();
     // Nothing is kept of it: it was the first, and there is no directory.
     assert!(meeting.shell.client.dir().is_none() && !meeting.shell.disk.files.contains_key(store::CONSENSUS));
@@ -48,6 +48,8 @@ fn is_left(villain: Villain, error: Error) -> u64 {
     let round = meeting.cache.authorities().round(dir.consensus().lifetime().valid_after);
     let expected = meeting.cache.authorities().consensus(round).unwrap();
     assert!(meeting.shell.disk.files[store::CONSENSUS] == expected.as_bytes());
+    let certificates: String = meeting.cache.authorities().certificates().map(|(_, text)| text).collect();
+    assert_eq!(meeting.shell.disk.files[store::CERTIFICATES].len(), certificates.len());
     said
 }
 
@@ -73,6 +75,12 @@ pub fn half_a_consensus_is_none() {
 #[test]
 pub fn a_consensus_that_others_signed_is_none() {
     is_left(Villain::ConsensusSwap, Error::TooFewSignatures);
+}
+
+/// Whoever gave the consensus is asked for what it is checked with.
+#[test]
+pub fn a_certificate_that_nobody_signed_is_none() {
+    is_left(Villain::FalseCertificates, Error::WrongSignature);
 }
 
 /// All lie who are asked for diffs, so that none who tells the truth can help; what is asked for

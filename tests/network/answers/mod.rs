@@ -87,6 +87,7 @@ fn answer_to(villain: Villain) -> fn() {
         V::TruncatedConsensus => directories::half_a_consensus_is_none,
         V::ConsensusSwap => directories::a_consensus_that_others_signed_is_none,
         V::FalseDiff => directories::a_diff_that_lies_changes_nothing,
+        V::FalseCertificates => directories::a_certificate_that_nobody_signed_is_none,
     }
 }
 
