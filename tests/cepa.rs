@@ -44,10 +44,14 @@ impl Drop for Scratch {
     }
 }
 
+/// Nothing of this machine's counts.
+fn with<'a>(command: &'a mut Command, arguments: &[&str]) -> &'a mut Command {
+    command.args(["--defaults-torrc", "/dev/null/none"]).args(arguments).env("HOME", "/dev/null")
+}
+
 fn cepa(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cepa"));
-    // Nothing of this machine's counts.
-    command.args(["--defaults-torrc", "/dev/null/none"]).args(arguments).env("HOME", "/dev/null");
+    with(&mut command, arguments);
     command
 }
 
@@ -69,7 +73,11 @@ struct Running(Child);
 
 impl Running {
     fn start(arguments: &[&str]) -> Running {
-        let mut running = Running(cepa(arguments).stdout(Stdio::piped()).spawn().unwrap());
+        Running::of(&mut Command::new(env!("CARGO_BIN_EXE_cepa")), arguments)
+    }
+
+    fn of(command: &mut Command, arguments: &[&str]) -> Running {
+        let mut running = Running(with(command, arguments).stdout(Stdio::piped()).spawn().unwrap());
         let mut lines = BufReader::new(running.0.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
         assert!(lines.any(|line| line.contains("DisableNetwork is set")), "it ended");
         running
@@ -203,11 +211,31 @@ fn a_data_directory_is_used_by_one_at_a_time() {
     let data = scratch.path("data");
     assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(complaint(&["-f", &torrc, "--hush"]), format!("DataDirectory {data}: another program is using it"));
-    first.signal("TERM");
-    assert_eq!(first.end().0, Some(0));
+    // Of one that ends meanwhile the next takes the place.
+    let ended = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        first.signal("TERM");
+        first.end().0
+    });
     let second = Running::start(&["-f", &torrc]);
+    assert_eq!(ended.join().unwrap(), Some(0));
     second.signal("INT");
     assert_eq!(second.end().0, Some(0));
+}
+
+/// As with a quota: what cannot be written is told of, as far as that goes, and all goes on.
+#[test]
+fn a_file_that_may_not_grow_does_not_end_it() {
+    let scratch = Scratch::new("limits");
+    let torrc = scratch.torrc(&format!("Log notice stdout\nLog info file {}", scratch.path("log")));
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 0; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_cepa")]);
+    let running = Running::of(&mut limited, &["-f", &torrc]);
+    running.signal("TERM");
+    let (status, text) = running.end();
+    assert_eq!(status, Some(0));
+    assert!(text.contains("[warn] state cannot be written: ") && text.contains("TERM, exiting cleanly.\n"), "{text}");
+    assert_eq!(fs::read_to_string(scratch.path("log")).unwrap(), "");
 }
 
 #[test]

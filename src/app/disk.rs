@@ -104,7 +104,7 @@ impl Directory {
         &self.path
     }
 
-    /// Locks it, or says at once who else did. Differs: C tor waits five seconds for another.
+    /// Locks it, or says at once that somebody else did.
     pub fn lock(&self) -> Result<Lock, Fault> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(FILE_MODE).open(self.path.join(LOCK))?;

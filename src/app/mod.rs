@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use tokio::runtime::Runtime;
 use tokio::task::{LocalSet, spawn_local};
 
 use self::command::{Command, Misuse, Quiet, Start, Wanted};
@@ -47,6 +48,10 @@ use crate::crypto::tls::Provider;
 
 /// How long a disk may take to write what the next run should know; ours.
 const SAVE_LIMIT: Duration = Duration::from_secs(5);
+/// How often a lock that another program has is tried again, and how long after; ours. C tor: five
+/// seconds in all.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 const USAGE: &str = "\
 usage: cepa [-f TORRC] [--OPTION VALUE]...
@@ -155,9 +160,10 @@ fn say(text: &str) {
 /// Begins, and ends when a signal says so.
 fn run(start: Start) -> Result<(), Error> {
     let (wanted, setup) = understand(start.options(), start.quiet)?;
-    let clock = SystemClock::start();
+    let (runtime, clock) = (runtime::executor()?, SystemClock::start());
+    signals::outlive_limits(&runtime)?;
     let log = Rc::new(Logger::open(&wanted.config, clock).map_err(Error::Log)?);
-    let result = live(start, wanted, setup, clock, &log);
+    let result = live(start, wanted, setup, clock, &log, &runtime);
     log.finish();
     if let Err(error) = &result {
         log.fail(format_args!("{error}"));
@@ -173,14 +179,20 @@ fn understand(options: Result<Wanted, command::Error>, quiet: Quiet) -> Result<(
     Ok((wanted, setup))
 }
 
-fn live(start: Start, wanted: Wanted, setup: Setup, clock: SystemClock, log: &Rc<Logger>) -> Result<(), Error> {
+fn live(
+    start: Start,
+    wanted: Wanted,
+    setup: Setup,
+    clock: SystemClock,
+    log: &Rc<Logger>,
+    runtime: &Runtime,
+) -> Result<(), Error> {
     greet(&wanted, log);
     descriptors::raise(wanted.config.least_descriptors, log).map_err(Error::Descriptors)?;
-    let (places, _lock) = directories(&wanted.config, log)?;
+    let (places, _lock) = directories(&wanted.config, log, runtime)?;
     // Its thread outlives the loop, and does what it was told last.
     let (files, done) = Files::start(places)?;
-    let (runtime, local) = (runtime::executor()?, LocalSet::new());
-    local.block_on(&runtime, async {
+    LocalSet::new().block_on(runtime, async {
         let mut signals = Signals::listen()?;
         let driver = Driver::new(setup.with_files(), Dialler::new(Provider::best()), files, clock, Rc::clone(log));
         let mut running = Running::begin(start, wanted, Rc::clone(&driver))?;
@@ -232,7 +244,7 @@ fn tell(wanted: &Wanted, log: &Logger) {
 }
 
 /// Makes sure of the directories, and locks the one that no two programs may share.
-fn directories(config: &Config, log: &Logger) -> Result<(Places, Lock), Error> {
+fn directories(config: &Config, log: &Logger, runtime: &Runtime) -> Result<(Places, Lock), Error> {
     let open = |option, path: PathBuf| match Directory::open(&path, !config.avoids_disk_writes) {
         Ok((directory, was_open)) => {
             if was_open {
@@ -247,8 +259,31 @@ fn directories(config: &Config, log: &Logger) -> Result<(Places, Lock), Error> {
         Some(cache) => open("CacheDirectory", paths::expand(cache))?,
         None => data.clone(),
     };
-    let lock = data.lock().map_err(|fault| Error::Directory("DataDirectory", data.path().to_owned(), fault))?;
+    let lock = runtime
+        .block_on(locked(&data, log))
+        .map_err(|fault| Error::Directory("DataDirectory", data.path().to_owned(), fault))?;
     Ok((Places { data, cache }, lock))
+}
+
+/// The lock of a directory; another program may be about to end. C tor: looks again once, after
+/// all of that time.
+async fn locked(data: &Directory, log: &Logger) -> Result<Lock, Fault> {
+    let mut lock = data.lock();
+    if matches!(lock, Err(Fault::Locked)) {
+        let seconds = (LOCK_PAUSE * LOCK_TRIES).as_secs();
+        log.warn(format_args!(
+            "It looks like another program is running with the same data directory. Waiting {seconds} seconds to see \
+             if it goes away."
+        ));
+    }
+    for _ in 0..LOCK_TRIES {
+        if !matches!(lock, Err(Fault::Locked)) {
+            break;
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+        lock = data.lock();
+    }
+    lock
 }
 
 /// What is logged where no log was asked for.

@@ -6,6 +6,8 @@
 
 use std::io;
 
+use rustix::process::Signal as Number;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What somebody wants of us.
@@ -19,6 +21,14 @@ pub enum Wish {
     Reload,
     /// What means nothing here.
     Other,
+}
+
+/// From now on a file that may not become larger, by XFSZ, is one that cannot be written, and not
+/// our end. C tor: ignores it, which is the same to whoever writes.
+pub fn outlive_limits(runtime: &Runtime) -> io::Result<()> {
+    let _inside = runtime.enter();
+    // Heard once, it is heard until the end, though nobody listens.
+    signal(SignalKind::from_raw(Number::XFSZ.as_raw())).map(drop)
 }
 
 /// All signals that are heard.
