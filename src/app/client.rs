@@ -15,7 +15,7 @@ use super::logging::Logger;
 use super::ports::Ports;
 use super::runtime::SystemClock;
 use crate::client::Setup;
-use crate::config::{Config, Settings};
+use crate::config::{Config, Domain, Settings};
 use crate::crypto::tls::Provider;
 
 /// A client that runs for as long as the `LocalSet` in which it was started.
@@ -35,7 +35,7 @@ impl Client {
         let setup = Setup::of(config.clone())?;
         let clock = SystemClock::start();
         let log = Rc::new(Logger::open(&config, clock).map_err(Error::Log)?);
-        warnings.iter().for_each(|warning| log.warn(format_args!("{warning}")));
+        warnings.iter().for_each(|warning| log.warn(Domain::Config, format_args!("{warning}")));
         let driver = Driver::new(setup, Dialler::new(Provider::best()), Files::nowhere(), clock, log);
         let mut ports = Ports::new(&driver);
         drop(ports.adopt(ports.plan(&config)?));

@@ -9,6 +9,7 @@ use core::fmt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::logging::Logger;
+use crate::config::Domain;
 
 /// The system lets us have fewer than the user wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +34,13 @@ pub fn limit() -> Option<usize> {
 pub fn raise(wanted: u64, log: &Logger) -> Result<(), TooFew> {
     let now = getrlimit(Resource::Nofile);
     let Some(raised) = raised(now, wanted)? else { return Ok(()) };
-    log.info(format_args!("Raising max file descriptors from {} to {}.", words(now.current), words(raised.current)));
+    log.info(
+        Domain::Net,
+        format_args!("Raising max file descriptors from {} to {}.", words(now.current), words(raised.current)),
+    );
     // C tor: goes on with those that there are.
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log.warn(format_args!("Couldn't set maximum number of file descriptors: {error}"));
+        log.warn(Domain::Config, format_args!("Couldn't set maximum number of file descriptors: {error}"));
     }
     Ok(())
 }

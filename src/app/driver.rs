@@ -24,9 +24,10 @@ use crate::base::time::Now;
 use crate::client::events::LinkReason;
 use crate::client::junction::LinkNo;
 use crate::client::links::Way;
+use crate::client::notices::Notice;
 use crate::client::state::STATE;
 use crate::client::{Client, Output, Reader, RequestNo, Setup, Wish};
-use crate::config::Requests;
+use crate::config::{Domain, Requests};
 use crate::link::identity::LeafDigest;
 
 /// The client's deadlines are never served more often; ours, what the executor's timers can tell
@@ -226,13 +227,16 @@ impl Driver {
             Output::Notice(notice) if notice.is_fatal() => {
                 self.give_up(notice.to_string());
             }
-            Output::Notice(notice) if notice.is_minor() => self.log.info(format_args!("{notice}")),
-            Output::Notice(notice) => self.log.warn(format_args!("{notice}")),
+            Output::Notice(notice) if notice.is_minor() => self.log.info(domain(&notice), format_args!("{notice}")),
+            Output::Notice(notice) => self.log.warn(domain(&notice), format_args!("{notice}")),
             Output::BadFile(name, error) => {
-                self.log.warn(format_args!("Something in {name} cannot be used ({error:?}), and is fetched again."));
+                self.log.warn(
+                    Domain::Dir,
+                    format_args!("Something in {name} cannot be used ({error:?}), and is fetched again."),
+                );
             }
             Output::BadState(line, fault) => {
-                self.log.warn(format_args!("state:{line}: {fault}. The line is left out."));
+                self.log.warn(Domain::General, format_args!("state:{line}: {fault}. The line is left out."));
             }
             Output::Connected(request) => self.tell(request, News::Connected),
             Output::Found(request, found) => self.tell(request, News::Found(found)),
@@ -277,7 +281,7 @@ impl Driver {
     /// A connection is gone, or never came to be.
     pub fn on_closed(self: &Rc<Self>, link: LinkNo, why: &io::Error) {
         self.links.borrow_mut().remove(&link);
-        self.log.info(format_args!("The connection of link {} is over: {why}", link.0));
+        self.log.info(Domain::Or, format_args!("The connection of link {} is over: {why}", link.0));
         self.with(|client, now| client.handle_closed(link, reason(why), now, &mut SystemEntropy));
     }
 
@@ -326,9 +330,15 @@ impl Driver {
                 Done::Written(name, Err(_)) => client.handle_unwritten(name, now),
             });
             match done {
-                Done::Read(name, Err(error)) => self.log.warn(format_args!("{name} cannot be read: {error}")),
+                Done::Read(name, Err(error)) => {
+                    self.log.warn(Domain::Fs, format_args!("{name} cannot be read: {error}"))
+                }
                 Done::Written(name, Err(error)) => {
-                    self.log.warn_rarely(&self.rare.unwritten, format_args!("{name} cannot be written: {error}"));
+                    self.log.warn_rarely(
+                        &self.rare.unwritten,
+                        Domain::Fs,
+                        format_args!("{name} cannot be written: {error}"),
+                    );
                 }
                 _ => {}
             }
@@ -401,5 +411,15 @@ fn reason(error: &io::Error) -> LinkReason {
         // What TLS says.
         io::ErrorKind::InvalidData => LinkReason::Tls,
         _ => LinkReason::Io,
+    }
+}
+
+/// What a notice is about. C tor: the domains of the same lines.
+fn domain(notice: &Notice) -> Domain {
+    match notice {
+        Notice::Unreachable(_) => Domain::Control,
+        Notice::Guard(_) => Domain::Guard,
+        Notice::Answer(_) => Domain::Dir,
+        _ => Domain::General,
     }
 }

@@ -17,7 +17,7 @@ use super::runtime::SystemClock;
 use crate::base::redact::{PLACEHOLDER, Sensitive};
 use crate::base::time::{Tick, Wall, civil};
 use crate::client::Progress;
-use crate::config::{self, Severity};
+use crate::config::{self, Domain, Selection, Severity};
 
 /// Who may read a log besides us: the group. C tor has the same.
 const LOG_MODE: u32 = 0o640;
@@ -50,7 +50,7 @@ pub struct Sinks(Vec<Sink>);
 
 /// Where lines go.
 struct Sink {
-    severities: (Severity, Severity),
+    selection: Selection,
     to: config::Sink,
     out: Box<dyn Write>,
     is_terminal: bool,
@@ -136,17 +136,17 @@ impl Logger {
     }
 
     /// One line.
-    pub fn say(&self, severity: Severity, text: fmt::Arguments<'_>) {
+    pub fn say(&self, severity: Severity, domain: Domain, text: fmt::Arguments<'_>) {
         let mut line = None;
-        for sink in self.sinks.borrow_mut().iter_mut().filter(|sink| sink.wants(severity)) {
+        for sink in self.sinks.borrow_mut().iter_mut().filter(|sink| sink.selection.has(domain, severity)) {
             let line = line.get_or_insert_with(|| self.line(severity, text));
             sink.write(line);
         }
     }
 
     /// What is broken: it cannot go on, or a fault of ours.
-    pub fn err(&self, text: fmt::Arguments<'_>) {
-        self.say(Severity::Err, text);
+    pub fn err(&self, domain: Domain, text: fmt::Arguments<'_>) {
+        self.say(Severity::Err, domain, text);
     }
 
     /// The last line: why it ends. Not where somebody sees it on standard error already.
@@ -155,29 +155,29 @@ impl Logger {
         let mut sinks = self.sinks.borrow_mut();
         sinks
             .iter_mut()
-            .filter(|sink| !sink.is_console() && sink.wants(Severity::Err))
+            .filter(|sink| !sink.is_console() && sink.selection.has(Domain::General, Severity::Err))
             .for_each(|sink| sink.write(&line));
     }
 
     /// What is odd but works.
-    pub fn warn(&self, text: fmt::Arguments<'_>) {
-        self.say(Severity::Warn, text);
+    pub fn warn(&self, domain: Domain, text: fmt::Arguments<'_>) {
+        self.say(Severity::Warn, domain, text);
     }
 
     /// A change that the user feels.
-    pub fn notice(&self, text: fmt::Arguments<'_>) {
-        self.say(Severity::Notice, text);
+    pub fn notice(&self, domain: Domain, text: fmt::Arguments<'_>) {
+        self.say(Severity::Notice, domain, text);
     }
 
     /// For the curious.
-    pub fn info(&self, text: fmt::Arguments<'_>) {
-        self.say(Severity::Info, text);
+    pub fn info(&self, domain: Domain, text: fmt::Arguments<'_>) {
+        self.say(Severity::Info, domain, text);
     }
 
     /// A warning that may come often.
-    pub fn warn_rarely(&self, rarely: &Rarely, text: fmt::Arguments<'_>) {
+    pub fn warn_rarely(&self, rarely: &Rarely, domain: Domain, text: fmt::Arguments<'_>) {
         if let Some(suffix) = rarely.pass(self.clock.now().tick) {
-            self.warn(format_args!("{text}{suffix}"));
+            self.warn(domain, format_args!("{text}{suffix}"));
         }
     }
 
@@ -185,7 +185,9 @@ impl Logger {
     pub fn progress(&self, progress: Progress) {
         let (percent, tag, summary) = progress.words();
         let line = self.line(Severity::Notice, format_args!("Bootstrapped {percent}% ({tag}): {summary}"));
-        for sink in self.sinks.borrow_mut().iter_mut().filter(|sink| sink.wants(Severity::Notice)) {
+        for sink in
+            self.sinks.borrow_mut().iter_mut().filter(|sink| sink.selection.has(Domain::Control, Severity::Notice))
+        {
             match sink.is_terminal && percent < 100 {
                 true => sink.draw(bar(percent, summary)),
                 false => {
@@ -208,14 +210,14 @@ impl Logger {
 
     /// A warning that somebody must see, even where no log is open.
     fn say_at_least_once(&self, text: fmt::Arguments<'_>) {
-        match self.sinks.borrow().iter().any(|sink| sink.wants(Severity::Warn)) {
+        match self.sinks.borrow().iter().any(|sink| sink.selection.has(Domain::Config, Severity::Warn)) {
             true => {}
             false => {
                 let _ = write!(io::stderr(), "{}", self.line(Severity::Warn, text));
                 return;
             }
         }
-        self.warn(text);
+        self.warn(Domain::Config, text);
     }
 
     fn line(&self, severity: Severity, text: fmt::Arguments<'_>) -> String {
@@ -234,7 +236,7 @@ impl Sinks {
                 config::Sink::Syslog => continue,
                 config::Sink::File(path) => (Box::new(open_file(path)?), false),
             };
-            sinks.push(Sink { severities: log.severities, to: log.sink.clone(), out, is_terminal, status: None });
+            sinks.push(Sink { selection: log.selection, to: log.sink.clone(), out, is_terminal, status: None });
         }
         Ok(Sinks(sinks))
     }
@@ -249,10 +251,6 @@ fn open_file(path: &str) -> Result<File, Unopened> {
 impl Sink {
     fn is_console(&self) -> bool {
         matches!(self.to, config::Sink::Stdout | config::Sink::Stderr)
-    }
-
-    fn wants(&self, severity: Severity) -> bool {
-        (self.severities.0..=self.severities.1).contains(&severity)
     }
 
     /// Nothing is done about a log that cannot be written to: there is nobody to tell.
@@ -357,7 +355,7 @@ mod tests {
     fn logger(is_safe: bool, is_terminal: bool) -> (Logger, Paper) {
         let paper = Paper::default();
         let sink = Sink {
-            severities: (Severity::Notice, Severity::Err),
+            selection: Selection::between(Severity::Notice, Severity::Err),
             to: if is_terminal { config::Sink::Stdout } else { config::Sink::File("paper".to_owned()) },
             out: Box::new(paper.clone()),
             is_terminal,
@@ -388,11 +386,28 @@ mod tests {
     #[test]
     fn a_log_gets_its_severities_and_no_others() {
         let (logger, paper) = logger(true, false);
-        logger.info(format_args!("a"));
-        logger.notice(format_args!("b"));
-        logger.warn(format_args!("c {}", 1));
-        logger.err(format_args!("d"));
+        logger.info(Domain::General, format_args!("a"));
+        logger.notice(Domain::General, format_args!("b"));
+        logger.warn(Domain::General, format_args!("c {}", 1));
+        logger.err(Domain::General, format_args!("d"));
         assert_eq!(paper.text(), "[notice] b\n[warn] c 1\n[err] d\n");
+    }
+
+    #[test]
+    fn a_log_of_some_domains_gets_those_and_no_others() {
+        let scratch = Scratch::new("domains");
+        let path = scratch.0.join("log");
+        let lines = format!("Log [config,~net]info [dir]warn file {}\n", path.display());
+        let logger = Logger::open(&config(&lines), SystemClock::start()).ok().unwrap();
+        logger.info(Domain::Config, format_args!("a"));
+        logger.info(Domain::Dir, format_args!("b"));
+        logger.warn(Domain::Dir, format_args!("c"));
+        logger.err(Domain::Net, format_args!("d"));
+        logger.progress(Progress::Connecting);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let said: Vec<&str> =
+            text.lines().filter_map(|line| line.split_once(" [")?.1.split_once("] ")).map(|(_, it)| it).collect();
+        assert_eq!(said, ["a", "c"]);
     }
 
     #[test]
@@ -400,7 +415,7 @@ mod tests {
         let place = Sensitive::new("example.com:443");
         for (is_safe, expected) in [(true, "[warn] [scrubbed]\n"), (false, "[warn] example.com:443\n")] {
             let (logger, paper) = logger(is_safe, false);
-            logger.warn(format_args!("{}", logger.show(&place)));
+            logger.warn(Domain::General, format_args!("{}", logger.show(&place)));
             assert_eq!(paper.text(), expected);
         }
     }
@@ -414,7 +429,7 @@ mod tests {
 
         let (terminal, paper) = logger(true, true);
         terminal.progress(Progress::LoadingDescriptors(50));
-        terminal.notice(format_args!("a line"));
+        terminal.notice(Domain::General, format_args!("a line"));
         terminal.finish();
         let text = String::from_utf8(paper.0.borrow().clone()).unwrap();
         let bar = "Bootstrapped  50% [######      ] Loading relay descriptors";
@@ -448,7 +463,7 @@ mod tests {
         let line = |path: &std::path::Path| format!("Log notice file {}\n", path.display());
         for word in ["one", "two"] {
             let logger = Logger::open(&config(&line(&path)), SystemClock::start()).ok().unwrap();
-            logger.notice(format_args!("{word}"));
+            logger.notice(Domain::General, format_args!("{word}"));
         }
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains("[notice] one\n") && text.ends_with("[notice] two\n"));
@@ -464,21 +479,21 @@ mod tests {
         let logger = Logger::open(&config, SystemClock::start()).ok().unwrap();
         let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
         for again in [true, false] {
-            logger.notice(format_args!("before"));
+            logger.notice(Domain::General, format_args!("before"));
             std::fs::rename(&path, &old).unwrap();
-            logger.notice(format_args!("meanwhile"));
+            logger.notice(Domain::General, format_args!("meanwhile"));
             match again {
                 true => logger.reopen().unwrap(),
                 false => logger.adopt(Sinks::open(&config).unwrap(), &config),
             }
-            logger.notice(format_args!("after"));
+            logger.notice(Domain::General, format_args!("after"));
             assert!(read(&old).ends_with("[notice] meanwhile\n") && read(&path).ends_with("[notice] after\n"));
             assert!(!read(&path).contains("meanwhile"));
         }
         std::fs::remove_dir_all(&scratch.0).unwrap();
         assert_eq!(logger.reopen().unwrap_err().path, path.display().to_string());
         // As it is.
-        logger.notice(format_args!("nobody reads this"));
+        logger.notice(Domain::General, format_args!("nobody reads this"));
     }
 
     #[test]
@@ -488,12 +503,12 @@ mod tests {
         let logger = Logger::open(&config(&format!("Log notice file {}\n", one.display())), SystemClock::start());
         let logger = logger.ok().unwrap();
         let place = Sensitive::new("example.com:443");
-        logger.info(format_args!("{}", logger.show(&place)));
-        logger.notice(format_args!("{}", logger.show(&place)));
+        logger.info(Domain::General, format_args!("{}", logger.show(&place)));
+        logger.notice(Domain::General, format_args!("{}", logger.show(&place)));
         let next = format!("Log info file {}\nSafeLogging 0\nLogTimeGranularity 86400000\n", two.display());
         let next = config(&next);
         logger.adopt(Sinks::open(&next).unwrap(), &next);
-        logger.info(format_args!("{}", logger.show(&place)));
+        logger.info(Domain::General, format_args!("{}", logger.show(&place)));
         let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
         assert!(read(&one).ends_with("[notice] [scrubbed]\n") && read(&one).lines().count() == 1);
         assert!(read(&two).ends_with(" 00:00:00.000 [info] example.com:443\n"), "{}", read(&two));
@@ -507,11 +522,11 @@ mod tests {
             let to = config(lines);
             let (out, new) = (paper.clone(), to.logs[0].clone());
             let sink =
-                Sink { severities: new.severities, to: new.sink, out: Box::new(out), is_terminal: true, status: None };
+                Sink { selection: new.selection, to: new.sink, out: Box::new(out), is_terminal: true, status: None };
             logger.adopt(Sinks(vec![sink]), &to);
             let stands = String::from_utf8(paper.0.borrow().clone()).unwrap();
             assert!(stands.ends_with(&format!("Connecting to a relay{end}")), "{stands:?}");
-            logger.notice(format_args!("a line"));
+            logger.notice(Domain::General, format_args!("a line"));
             let text = String::from_utf8(paper.0.borrow().clone()).unwrap();
             assert_eq!(text.ends_with("Connecting to a relay"), end.is_empty(), "{text:?}");
         }

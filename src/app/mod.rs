@@ -43,7 +43,7 @@ use self::reload::Running;
 use self::runtime::SystemClock;
 use self::signals::{Signals, Wish};
 use crate::client::Setup;
-use crate::config::{Complaint, Config, Log, OPTIONS, Severity};
+use crate::config::{Complaint, Config, Domain, Log, OPTIONS, Selection, Severity};
 use crate::crypto::tls::Provider;
 
 /// How long a disk may take to write what the next run should know; ours.
@@ -204,10 +204,10 @@ fn live(
         };
         tokio::select! {
             saved = tokio::time::timeout(SAVE_LIMIT, driver.save()) => if saved.is_err() {
-                log.warn(format_args!("The disk is too slow to have everything written."));
+                log.warn(Domain::Fs, format_args!("The disk is too slow to have everything written."));
             },
             // Whoever says it twice does not want to wait.
-            () = signals.end() => log.warn(format_args!("Another signal: not everything is written.")),
+            () = signals.end() => log.warn(Domain::General, format_args!("Another signal: not everything is written.")),
         }
         doom.map_or(Ok(()), |why| Err(Error::Doomed(why)))
     })
@@ -217,19 +217,27 @@ fn live(
 async fn wait(signals: &mut Signals, running: &mut Running, log: &Logger) {
     loop {
         match signals.next().await {
-            Wish::Interrupt => return log.notice(format_args!("Interrupt: exiting cleanly.")),
-            Wish::Terminate => return log.notice(format_args!("Catching signal TERM, exiting cleanly.")),
+            Wish::Interrupt => return log.notice(Domain::General, format_args!("Interrupt: exiting cleanly.")),
+            Wish::Terminate => {
+                return log.notice(Domain::General, format_args!("Catching signal TERM, exiting cleanly."));
+            }
             Wish::Reload => running.reload().await,
-            Wish::Other => log.info(format_args!("Received a signal that means nothing here.")),
+            Wish::Other => log.info(Domain::General, format_args!("Received a signal that means nothing here.")),
         }
     }
 }
 
 fn greet(wanted: &Wanted, log: &Logger) {
-    log.notice(format_args!("cepa {} running, with TLS by {}.", env!("CARGO_PKG_VERSION"), Provider::best().name()));
+    log.notice(
+        Domain::General,
+        format_args!("cepa {} running, with TLS by {}.", env!("CARGO_PKG_VERSION"), Provider::best().name()),
+    );
     tell(wanted, log);
     if disk::user() == Some(0) {
-        log.warn(format_args!("You are running cepa as root. You don't need to, and you probably shouldn't."));
+        log.warn(
+            Domain::General,
+            format_args!("You are running cepa as root. You don't need to, and you probably shouldn't."),
+        );
     }
 }
 
@@ -237,10 +245,13 @@ fn greet(wanted: &Wanted, log: &Logger) {
 fn tell(wanted: &Wanted, log: &Logger) {
     let path = wanted.torrc.path.display();
     match wanted.torrc.is_there {
-        true => log.notice(format_args!("Read configuration file \"{path}\".")),
-        false => log.notice(format_args!("Configuration file \"{path}\" not present, using reasonable defaults.")),
+        true => log.notice(Domain::Config, format_args!("Read configuration file \"{path}\".")),
+        false => log.notice(
+            Domain::Config,
+            format_args!("Configuration file \"{path}\" not present, using reasonable defaults."),
+        ),
     }
-    wanted.warnings.iter().for_each(|warning| log.warn(format_args!("{warning}")));
+    wanted.warnings.iter().for_each(|warning| log.warn(Domain::Config, format_args!("{warning}")));
 }
 
 /// Makes sure of the directories, and locks the one that no two programs may share.
@@ -248,7 +259,7 @@ fn directories(config: &Config, log: &Logger, runtime: &Runtime) -> Result<(Plac
     let open = |option, path: PathBuf| match Directory::open(&path, !config.avoids_disk_writes) {
         Ok((directory, was_open)) => {
             if was_open {
-                log.warn(format_args!("Fixing permissions on directory {}", path.display()));
+                log.warn(Domain::Fs, format_args!("Fixing permissions on directory {}", path.display()));
             }
             Ok(directory)
         }
@@ -271,7 +282,7 @@ async fn locked(data: &Directory, log: &Logger) -> Result<Lock, Fault> {
     let mut lock = data.lock();
     if matches!(lock, Err(Fault::Locked)) {
         let seconds = (LOCK_PAUSE * LOCK_TRIES).as_secs();
-        log.warn(format_args!(
+        log.warn(Domain::General, format_args!(
             "It looks like another program is running with the same data directory. Waiting {seconds} seconds to see \
              if it goes away."
         ));
@@ -292,6 +303,9 @@ fn quieter(logs: Vec<Log>, quiet: Quiet, has_logs: bool) -> Vec<Log> {
         _ if has_logs => logs,
         Quiet::No => logs,
         Quiet::Silent => Vec::new(),
-        Quiet::Hush => logs.into_iter().map(|log| Log { severities: (Severity::Warn, Severity::Err), ..log }).collect(),
+        Quiet::Hush => logs
+            .into_iter()
+            .map(|log| Log { selection: Selection::between(Severity::Warn, Severity::Err), ..log })
+            .collect(),
     }
 }

@@ -19,8 +19,8 @@ use super::listener::Listener;
 use super::program::{self, Entry, Seats};
 use super::{Error, descriptors};
 use crate::base::redact::Sensitive;
-use crate::config::Config;
 use crate::config::port::{Flags, Place, Port};
+use crate::config::{Config, Domain};
 
 /// How long nobody is let in after it has failed, which is when descriptors run out; ours.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -99,7 +99,7 @@ impl Ports {
     }
 
     fn open(&self, port: &Port) -> Result<Listener, Error> {
-        self.driver.log().notice(format_args!("Opening Socks listener on {}", place(port)));
+        self.driver.log().notice(Domain::Net, format_args!("Opening Socks listener on {}", place(port)));
         Listener::open(port).map_err(|fault| Error::Port(place(port), fault))
     }
 
@@ -107,7 +107,9 @@ impl Ports {
     /// once a socket is closed. To be called before anything else is planned.
     pub fn adopt(&mut self, Plan(steps): Plan) -> Vec<JoinHandle<()>> {
         self.seats.fit(descriptors::limit());
-        self.driver.log().info(format_args!("Up to {} programs may be connected at once.", self.seats.most()));
+        self.driver
+            .log()
+            .info(Domain::Net, format_args!("Up to {} programs may be connected at once.", self.seats.most()));
         let mut old = core::mem::take(&mut self.open);
         for (flags, step) in steps {
             let staying = |number| old.iter().position(|open| open.gate.entry.borrow().number == number);
@@ -124,7 +126,7 @@ impl Ports {
         }
         let close = |open: Open| {
             let at = open.gate.listener.at();
-            self.driver.log().notice(format_args!("Closing no-longer-configured Socks listener on {at}"));
+            self.driver.log().notice(Domain::Net, format_args!("Closing no-longer-configured Socks listener on {at}"));
             open.task.abort();
             open.task
         };
@@ -133,7 +135,7 @@ impl Ports {
 
     fn let_in(&mut self, listener: Listener, flags: Flags) {
         let at = listener.at();
-        self.driver.log().notice(format_args!("Opened Socks listener connection (ready) on {at}"));
+        self.driver.log().notice(Domain::Net, format_args!("Opened Socks listener connection (ready) on {at}"));
         let entry = RefCell::new(Rc::new(Entry { number: self.next, flags }));
         self.next = self.next.wrapping_add(1);
         let gate = Rc::new(Gate { listener, entry });
@@ -148,7 +150,7 @@ impl Ports {
             && let Err(error) = gate.listener.set_mode(flags.socket)
         {
             let at = gate.listener.at();
-            self.driver.log().warn(format_args!("The mode of {at} cannot be changed: {error}"));
+            self.driver.log().warn(Domain::Fs, format_args!("The mode of {at} cannot be changed: {error}"));
         }
         *entry = Rc::new(Entry { number: entry.number, flags });
     }
@@ -161,7 +163,11 @@ async fn welcome(driver: Rc<Driver>, gate: Rc<Gate>, seats: Rc<Seats>) {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                log.warn_rarely(&rare.deaf, format_args!("Nobody can be let in at {}: {error}.", listener.at()));
+                log.warn_rarely(
+                    &rare.deaf,
+                    Domain::Net,
+                    format_args!("Nobody can be let in at {}: {error}.", listener.at()),
+                );
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -169,17 +175,26 @@ async fn welcome(driver: Rc<Driver>, gate: Rc<Gate>, seats: Rc<Seats>) {
         // C tor: an address is asked about with port 1. Sockets in the file system have modes.
         if let Some(from) = from.filter(|from| !driver.requests().policy.accepts(from.ip(), 1)) {
             let from = Sensitive::new(from.ip());
-            log.notice(format_args!("Denying socks connection from untrusted address {}.", log.show(&from)));
+            let from = log.show(&from);
+            log.notice(Domain::App, format_args!("Denying socks connection from untrusted address {from}."));
             continue;
         }
         let Some((seat, is_full)) = seats.take() else {
-            log.warn_rarely(&rare.full, format_args!("{} programs are connected; no more fit.", seats.most()));
+            log.warn_rarely(
+                &rare.full,
+                Domain::Net,
+                format_args!("{} programs are connected; no more fit.", seats.most()),
+            );
             continue;
         };
         let entry = Rc::clone(&gate.entry.borrow());
         drop(spawn_local(program::serve(Rc::clone(&driver), entry, stream, from, seat)));
         if is_full {
-            log.warn_rarely(&rare.full, format_args!("Too many programs are connected that ask for nothing."));
+            log.warn_rarely(
+                &rare.full,
+                Domain::Net,
+                format_args!("Too many programs are connected that ask for nothing."),
+            );
             // Who has to leave goes before the next comes.
             tokio::task::yield_now().await;
         }

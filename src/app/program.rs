@@ -20,6 +20,7 @@ use super::driver::Driver;
 use super::listener::Stream;
 use crate::base::redact::Sensitive;
 use crate::client::{Failure, Found, RequestNo};
+use crate::config::Domain;
 use crate::config::port::Flags;
 use crate::proxy::Request;
 use crate::proxy::door::{Door, Notice, Verdict};
@@ -252,7 +253,8 @@ async fn answer(
             let (log, rare) = (driver.log(), driver.rare());
             let (host, port) = (Sensitive::new(request.host.text()), request.port);
             let host = log.show(&host);
-            log.warn_rarely(&rare.refused, format_args!("A request for {host}:{port} was refused: {failure:?}."));
+            let text = format_args!("A request for {host}:{port} was refused: {failure:?}.");
+            log.warn_rarely(&rare.refused, Domain::App, text);
             socks.handle_failure(failure);
         }
     }
@@ -269,10 +271,13 @@ fn warn(driver: &Driver, request: &Request, notice: Notice) {
     let (log, port) = (driver.log(), request.port);
     let end = |refused: bool| if refused { " Rejecting." } else { "" };
     match notice {
-        Notice::Safe => log.notice(format_args!(
-            "Your application (to port {port}) instructed Tor to take care of the DNS resolution itself if \
+        Notice::Safe => log.notice(
+            Domain::App,
+            format_args!(
+                "Your application (to port {port}) instructed Tor to take care of the DNS resolution itself if \
              necessary. This is good."
-        )),
+            ),
+        ),
         Notice::Unsafe(refused) => {
             let text = format!(
                 "Your application (to port {port}) is giving Tor only an IP address. Applications that do DNS \
@@ -281,15 +286,18 @@ fn warn(driver: &Driver, request: &Request, notice: Notice) {
             );
             // C tor: each is told of to those who asked for that.
             match refused || driver.requests().logs_safety {
-                true => log.warn(format_args!("{text}")),
-                false => log.warn_rarely(&driver.rare().unsafe_socks, format_args!("{text}")),
+                true => log.warn(Domain::App, format_args!("{text}")),
+                false => log.warn_rarely(&driver.rare().unsafe_socks, Domain::App, format_args!("{text}")),
             }
         }
-        Notice::PlaintextPort(port, refused) => log.warn(format_args!(
-            "Application request to port {port}: this port is commonly used for unencrypted protocols. Please make \
+        Notice::PlaintextPort(port, refused) => log.warn(
+            Domain::App,
+            format_args!(
+                "Application request to port {port}: this port is commonly used for unencrypted protocols. Please make \
              sure you don't send anything you would mind the rest of the Internet reading!{}",
-            end(refused)
-        )),
+                end(refused)
+            ),
+        ),
     }
 }
 

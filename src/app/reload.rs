@@ -17,6 +17,7 @@ use super::logging::Sinks;
 use super::ports::{Plan, Ports};
 use super::{Error, descriptors, tell, understand};
 use crate::client::Setup;
+use crate::config::Domain;
 
 /// What runs, and what it runs by.
 pub struct Running {
@@ -47,16 +48,19 @@ impl Running {
     pub async fn reload(&mut self) {
         let driver = Rc::clone(&self.driver);
         let log = driver.log();
-        log.notice(format_args!("Received reload signal (hup). Reloading config and resetting internal state."));
+        log.notice(
+            Domain::General,
+            format_args!("Received reload signal (hup). Reloading config and resetting internal state."),
+        );
         let error = match self.next() {
             Ok(next) => return self.adopt(next).await,
             Err(error) => error,
         };
         // Whoever moved the logs away waits for this, whatever else is wrong.
         let reopened = log.reopen();
-        log.warn(format_args!("The options stay as they were: {error}"));
+        log.warn(Domain::Config, format_args!("The options stay as they were: {error}"));
         if let (Err(unopened), false) = (reopened, matches!(error, Error::Log(_))) {
-            log.warn(format_args!("{}", Error::Log(unopened)));
+            log.warn(Domain::Fs, format_args!("{}", Error::Log(unopened)));
         }
     }
 
@@ -88,6 +92,8 @@ impl Running {
 
 fn tell_of_network(wanted: &Wanted, driver: &Driver) {
     if wanted.config.is_network_disabled {
-        driver.log().notice(format_args!("DisableNetwork is set: nothing is listened to, and nobody is asked."));
+        driver
+            .log()
+            .notice(Domain::Net, format_args!("DisableNetwork is set: nothing is listened to, and nobody is asked."));
     }
 }

@@ -95,6 +95,16 @@ fn odd(settings: &Settings, config: &Config) -> Vec<Warning> {
         // C tor: says nothing, and bootstraps for ever.
         (!links.ipv4 && !links.ipv6, "ClientUseIPv6", "0, and so is ClientUseIPv4: no relay can be reached"),
         (
+            !directory.authorities.is_empty(),
+            "DirAuthority",
+            "an authority of its own, which may set this client apart from all others",
+        ),
+        (
+            !directory.alternate_authorities.is_empty(),
+            "AlternateDirAuthority",
+            "an authority of its own, which may set this client apart from all others",
+        ),
+        (
             directory.max_wait_for_few > MUCH,
             "TestingClientMaxIntervalWithoutRequest",
             "more than an hour, which is very much",
@@ -105,6 +115,7 @@ fn odd(settings: &Settings, config: &Config) -> Vec<Warning> {
             "ClientBootstrapConsensusMaxInProgressTries",
             "more than 100, which is very many",
         ),
+        (config.is_testing, "TestingTorNetwork", "1, which makes this client all but useless in the public network"),
     ];
     let told = all.into_iter().filter(|(is_so, ..)| *is_so);
     let told =

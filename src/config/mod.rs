@@ -7,6 +7,7 @@
 //! app/config/config.c for defaults, limits and which values are raised or lowered.
 
 mod conflicts;
+mod log;
 mod options;
 pub mod policy;
 pub mod port;
@@ -18,6 +19,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use log::{Domain, Log, Selection, Severity, Sink};
 pub use options::{Entry, Kind, OPTIONS, find};
 use policy::Policy;
 use port::Port;
@@ -360,54 +362,6 @@ pub struct Dormancy {
     pub wakes_at_start: bool,
 }
 
-/// Where to log what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// The least and the greatest severity.
-    pub severities: (Severity, Severity),
-    /// Where to.
-    pub sink: Sink,
-}
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// For developers.
-    Debug,
-    /// For the curious.
-    Info,
-    /// For everybody.
-    Notice,
-    /// Something is wrong.
-    Warn,
-    /// It cannot go on.
-    Err,
-}
-
-/// Where lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sink {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// The system's log.
-    Syslog,
-    /// A file.
-    File(String),
-}
-
-const SEVERITIES: &[(&str, Severity)] = &[
-    ("debug", Severity::Debug),
-    ("info", Severity::Info),
-    ("notice", Severity::Notice),
-    ("warn", Severity::Warn),
-    ("err", Severity::Err),
-];
-
-const LOG: Wanted =
-    Wanted::Other("LEAST[-MOST] of debug, info, notice, warn, err, then stdout, stderr, syslog or file PATH");
-
 /// C tor: `MIN_MAX_CIRCUIT_DIRTINESS`, `MAX_MAX_CIRCUIT_DIRTINESS`, `MIN_CIRCUIT_STREAM_TIMEOUT`;
 /// `MIN_CIRCUIT_BUILD_TIMEOUT` is not enforced.
 const DIRTINESS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30 * 86_400));
@@ -563,10 +517,10 @@ impl Reader<'_> {
 
     fn logs(&mut self) -> Result<Vec<Log>, Complaint> {
         let given = self.settings.given("Log");
-        let usual = Log { severities: (Severity::Notice, Severity::Err), sink: Sink::Stdout };
+        let usual = Log { selection: Selection::between(Severity::Notice, Severity::Err), sink: Sink::Stdout };
         match given {
             [] => Ok(vec![usual]),
-            given => given.iter().map(|given| self.check("Log", given, log(&given.value))).collect(),
+            given => given.iter().map(|given| self.check("Log", given, log::parse(&given.value))).collect(),
         }
     }
 
@@ -712,27 +666,6 @@ fn granularity(given: u64) -> u64 {
 
 fn built_in(value: &str) -> Given {
     Given { value: value.to_owned(), origin: Origin { source: "built in".into(), line: 0 } }
-}
-
-/// `LEAST[-MOST] [SINK]`.
-fn log(text: &str) -> Result<Log, Wanted> {
-    let (severities, sink) = text.split_once([' ', '\t']).unwrap_or((text, ""));
-    let (least, most) = severities.split_once('-').unwrap_or((severities, "err"));
-    let severity =
-        |name: &str| SEVERITIES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, it)| *it);
-    let (Some(least), Some(most)) = (severity(least), severity(most)) else { return Err(LOG) };
-    let sink = match sink.trim() {
-        "" | "stdout" => Sink::Stdout,
-        "stderr" => Sink::Stderr,
-        "syslog" => Sink::Syslog,
-        other => match other.strip_prefix("file").map(str::trim_start) {
-            Some(path) if !path.is_empty() && path.len() < other.len() - 4 => {
-                Sink::File(torrc::unquote(path).map_or(path.to_owned(), |(path, _)| path))
-            }
-            _ => return Err(LOG),
-        },
-    };
-    if least <= most { Ok(Log { severities: (least, most), sink }) } else { Err(LOG) }
 }
 
 #[cfg(test)]

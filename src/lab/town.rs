@@ -127,7 +127,7 @@ struct Guest {
 impl Guest {
     fn start(wish: &Wish, town: &Town) -> Result<Guest, Error> {
         let port = wish.socks_port.map_or_else(|| "auto".to_owned(), |port| port.to_string());
-        let lines = format!("{}SocksPort {port}\nLog warn stderr\n", town.torrc());
+        let lines = format!("{}SocksPort {port}\nLog [~config]warn stderr\n", town.torrc());
         let client = Client::start("cepa-lab", &lines).map_err(Error::Client)?;
         let socks = client.ports().first().and_then(|port| port.parse().ok());
         let socks = socks.ok_or_else(|| Error::System(io::ErrorKind::AddrNotAvailable.into()))?;
