@@ -112,6 +112,8 @@ pub enum Oddity {
     UselessFlag(&'static str, String),
     /// A value below or above what it may be was brought to this.
     Clamped(&'static str, String),
+    /// An option that changes nothing, and why.
+    WithoutEffect(&'static str, &'static str),
     /// What an option says is odd, perhaps only beside what others do.
     Says(&'static str, &'static str),
 }
@@ -124,6 +126,7 @@ impl fmt::Display for Warning {
             Oddity::UnknownFlag(option, flag) => write!(f, "{option} has no flag {flag}; it is ignored"),
             Oddity::UselessFlag(option, flag) => write!(f, "the flag {flag} of {option} does nothing any more"),
             Oddity::Clamped(option, to) => write!(f, "{option} is brought to {to}"),
+            Oddity::WithoutEffect(option, why) => write!(f, "{option} has no effect here: {why}"),
             Oddity::Says(option, what) => write!(f, "{option} says {what}"),
         }
     }
@@ -259,10 +262,6 @@ pub struct DirectoryWish {
     pub max_stall: Duration,
     /// How long to collect microdescriptors before asking for few.
     pub max_wait_for_few: Duration,
-    /// Whether relays on private addresses are believed in.
-    pub allows_private: bool,
-    /// Whether what no circuit needs is fetched too.
-    pub fetches_useless: bool,
 }
 
 /// Which requests of programs are served.
@@ -293,8 +292,6 @@ pub struct Requests {
 pub struct Circuits {
     /// How long after its first use a circuit gets new streams.
     pub max_dirtiness: Duration,
-    /// How often to think of new ones.
-    pub new_period: Duration,
     /// How long one may take to build, if that is not learned.
     pub build_timeout: Option<Duration>,
     /// Whether that is learned.
@@ -393,6 +390,7 @@ impl Config {
             dormancy: reader.dormancy()?,
         };
         reader.ignore_rest()?;
+        reader.warn_of_no_effect();
         reader.warnings.extend(conflicts::check(settings, &config)?);
         Ok((config, reader.warnings))
     }
@@ -431,8 +429,6 @@ impl Reader<'_> {
             max_tries: self.number("ClientBootstrapConsensusMaxInProgressTries")?,
             max_stall: self.time("TestingDirConnectionMaxStall")?,
             max_wait_for_few: self.time("TestingClientMaxIntervalWithoutRequest")?,
-            allows_private: self.truth("DirAllowPrivateAddresses")?,
-            fetches_useless: self.truth("FetchUselessDescriptors")?,
         })
     }
 
@@ -453,7 +449,6 @@ impl Reader<'_> {
     fn circuits(&mut self) -> Result<Circuits, Complaint> {
         Ok(Circuits {
             max_dirtiness: self.time_between("MaxCircuitDirtiness", DIRTINESS)?,
-            new_period: self.time("NewCircuitPeriod")?,
             build_timeout: self.time_unless_zero("CircuitBuildTimeout", Duration::ZERO)?,
             learns_timeout: self.truth("LearnCircuitBuildTimeout")?,
             stream_timeout: self.time_unless_zero("CircuitStreamTimeout", LEAST_STREAM_TIMEOUT)?,
@@ -510,9 +505,25 @@ impl Reader<'_> {
     /// Those that change nothing must be well-formed all the same.
     fn ignore_rest(&mut self) -> Result<(), Complaint> {
         self.truth("ClientOnly")?;
+        self.truth("DirAllowPrivateAddresses")?;
+        self.truth("FetchUselessDescriptors")?;
+        self.time("NewCircuitPeriod")?;
         self.number("TestingClientConsensusDownloadInitialDelay")?;
         self.number("TestingClientDownloadInitialDelay")?;
         Ok(())
+    }
+
+    fn warn_of_no_effect(&mut self) {
+        for (option, why) in options::WITHOUT_EFFECT {
+            // C tor: an option that is set to its default is as if it had not been.
+            let entry = find(option);
+            let testing = entry.and_then(|entry| entry.testing).filter(|_| self.is_testing);
+            let usual = testing.or(entry.map(|entry| entry.default)).unwrap_or_default();
+            if let Some(given) = self.settings.given(option).last().filter(|given| given.value.trim() != usual) {
+                let oddity = Oddity::WithoutEffect(option, why);
+                self.warnings.push(Warning { origin: given.origin.clone(), oddity });
+            }
+        }
     }
 
     fn logs(&mut self) -> Result<Vec<Log>, Complaint> {

@@ -70,6 +70,16 @@ pub fn nearest(name: &str) -> Option<&'static str> {
     (distance(&nearest) <= MAX_DISTANCE && nearest.name.len() > MAX_DISTANCE).then_some(nearest.name)
 }
 
+/// Options that may be given and change nothing, with the reason. C tor: has them for other parts
+/// of itself, or for times that are over.
+pub const WITHOUT_EFFECT: [(&str, &str); 5] = [
+    ("DirAllowPrivateAddresses", "it is for authorities"),
+    ("FetchUselessDescriptors", "nothing is fetched that no circuit needs"),
+    ("NewCircuitPeriod", "circuits are thought of whenever something changes"),
+    ("TestingClientConsensusDownloadInitialDelay", "the first attempt is made at once"),
+    ("TestingClientDownloadInitialDelay", "the first attempt is made at once"),
+];
+
 /// How many letters may be wrong for a name to be like another; ours.
 const MAX_DISTANCE: usize = 3;
 /// The longest name that is compared; ours.
@@ -172,7 +182,7 @@ pub static OPTIONS: &[Entry] = &[
         "how many connections and files the system must let us have open",
     ),
     entry("DataDirectory", Text, "", "where to keep what outlives a run"),
-    testing(entry("DirAllowPrivateAddresses", Truth, "0", "believe in relays on private addresses"), "1"),
+    testing(entry("DirAllowPrivateAddresses", Truth, "0", "kept, for authorities"), "1"),
     entry("DirAuthority", Lines, "", "a directory authority, in place of the built-in ones"),
     entry(
         "DirAuthorityFallbackRate",
@@ -189,7 +199,7 @@ pub static OPTIONS: &[Entry] = &[
     testing(entry("EnforceDistinctSubnets", Truth, "1", "no two relays of a circuit from one network"), "0"),
     testing(entry("ExtendAllowPrivateAddresses", Truth, "0", "extend circuits to relays on private addresses"), "1"),
     entry("FallbackDir", Lines, "", "where to ask for the first consensus, in place of the built-in places"),
-    entry("FetchUselessDescriptors", Truth, "0", "fetch what no circuit needs"),
+    entry("FetchUselessDescriptors", Truth, "0", "kept; nothing is fetched that no circuit needs"),
     entry("GuardLifetime", Seconds, "0", "how long to keep a guard; 0 leaves it to the consensus"),
     entry("KeepalivePeriod", Seconds, "5 minutes", "how long a link may be silent before it is padded"),
     entry("LearnCircuitBuildTimeout", Truth, "1", "learn how long circuits take to build"),
@@ -203,7 +213,7 @@ pub static OPTIONS: &[Entry] = &[
     ),
     entry("MaxCircuitDirtiness", Seconds, "10 minutes", "how long after its first use a circuit gets new streams"),
     entry("MaxClientCircuitsPending", Number(1, 1024), "32", "how many circuits may be under way at once"),
-    entry("NewCircuitPeriod", Seconds, "30 seconds", "how often to think of new circuits"),
+    entry("NewCircuitPeriod", Seconds, "30 seconds", "kept; circuits are thought of whenever something changes"),
     entry(
         "NumDirectoryGuards",
         Number(0, 0x7FFF_FFFF),
@@ -277,6 +287,13 @@ mod tests {
             assert_eq!(nearest(given), meant, "{given}");
         }
         assert_eq!(nearest(&"S".repeat(10_000)), None);
+    }
+
+    #[test]
+    fn what_has_no_effect_is_an_option() {
+        for (name, why) in WITHOUT_EFFECT {
+            assert!(find(name).is_some_and(|entry| entry.name == name) && !why.is_empty(), "{name}");
+        }
     }
 
     #[test]

@@ -31,6 +31,15 @@ fn warnings(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn an_option_that_does_nothing_says_so() {
+    let said = "torrc:2: NewCircuitPeriod has no effect here: circuits are thought of whenever something changes";
+    assert_eq!(warnings("\nNewCircuitPeriod 1 minute"), [said]);
+    assert_eq!(warnings("FetchUselessDescriptors 1").len(), 1);
+    assert!(warnings("FetchUselessDescriptors 0\nNewCircuitPeriod 30 seconds").is_empty());
+    assert!(complaint("FetchUselessDescriptors 2").contains("FetchUselessDescriptors wants"));
+}
+
+#[test]
 fn nothing_said_is_a_whole_configuration() {
     let config = config("");
     assert_eq!(config.socks_ports.len(), 1);
@@ -64,7 +73,7 @@ fn every_default_is_one_that_its_kind_takes() {
 #[test]
 fn a_testing_network_has_other_defaults() {
     let testing = config(&format!("TestingTorNetwork 1\n{AUTHORITY}"));
-    assert!(testing.is_testing && testing.directory.allows_private && testing.circuits.allows_private);
+    assert!(testing.is_testing && testing.circuits.allows_private);
     assert!(!testing.circuits.distinct_subnets && !testing.requests.refuses_internal);
     assert!(!testing.requests.refuses_internal_answers);
     assert_eq!(testing.directory.authority_delay, Duration::ZERO);
