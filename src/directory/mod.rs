@@ -330,10 +330,16 @@ impl NetDir {
             return place;
         }
         let members = microdesc::family_members(line).map(RsaId);
-        let numbers = numbers(members, &self.consensus, &mut self.strangers).chain(own);
-        let place = intern(&mut self.families, sorted(numbers));
-        self.family_lines.insert(digest, place);
-        place
+        let listed = sorted(numbers(members, &self.consensus, &mut self.strangers));
+        match own.filter(|own| listed.binary_search(own).is_err()) {
+            // Who puts himself in says nothing for the others that have the same line.
+            Some(own) => intern(&mut self.families, sorted(listed.iter().copied().chain([own]))),
+            None => {
+                let place = intern(&mut self.families, listed);
+                self.family_lines.insert(digest, place);
+                place
+            }
+        }
     }
 
     fn family_ids(&mut self, line: &str) -> Place {

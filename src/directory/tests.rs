@@ -112,6 +112,19 @@ fn family(members: &[usize]) -> String {
     format!("family{}\n", members.iter().map(|&number| format!(" {}", id(number))).collect::<String>())
 }
 
+/// All of a family have the same line; who has it and is not on it is no relative.
+#[test]
+fn one_line_is_one_family_whoever_comes_first() {
+    let list = family(&[0, 1]);
+    let relays = [("Fast", 1, list.as_str()); 3];
+    for order in [[0, 1, 2], [2, 0, 1], [2, 1, 0], [0, 2, 1]] {
+        let dir = dir_of(0, &relays, &order);
+        let at = |number: usize| dir.by_rsa_id(&id(number)).unwrap().index();
+        let are = |a, b| dir.are_family(at(a), at(b));
+        assert_eq!([are(0, 1), are(0, 2), are(1, 2)], [true, false, false], "{order:?}");
+    }
+}
+
 #[test]
 fn a_family_is_mutual_or_shares_a_name() {
     let list = family(&[0, 1, 2, 99]);
