@@ -126,6 +126,8 @@ pub struct Bootstrap {
     noted: Vec<Notice>,
     /// Something has changed since it was last looked for what to ask.
     is_stirred: bool,
+    /// Whether there was enough then. To find that out, the whole directory is walked.
+    was_enough: bool,
     /// How many answers changed what is known.
     answers: usize,
 }
@@ -234,6 +236,7 @@ impl Bootstrap {
             notices: VecDeque::new(),
             noted: Vec::new(),
             is_stirred: true,
+            was_enough: false,
             answers: 0,
         }
     }
@@ -288,6 +291,7 @@ impl Bootstrap {
             // What is asked for depends on what is there.
             return Vec::new();
         }
+        self.was_enough = self.is_enough(now.wall);
         let certificates: Vec<KeyIds> = self.waiting.iter().flat_map(|it| it.missing.clone()).collect();
         let holding = Holding {
             dir: self.dir.as_ref(),
@@ -295,7 +299,7 @@ impl Bootstrap {
             next_consensus: self.next_consensus,
             last_microdescs: self.last_microdescs,
             max_wait_for_few: self.asking.max_wait_for_few,
-            is_enough: self.is_enough(now.wall),
+            is_enough: self.was_enough,
         };
         match holding.want(now.wall, now.tick) {
             Want::Nothing => Vec::new(),
@@ -647,7 +651,7 @@ impl Bootstrap {
             later(self.pause.map(|(until, _)| until)),
             later(few.map(|last| last + self.asking.max_wait_for_few)),
             later(self.next_first(now)),
-            self.next_stall(now),
+            self.next_stall(now.tick),
             self.keep.next_deadline(),
         ];
         all.into_iter().chain(paces.map(|pace| pace.next_deadline(now.tick))).fold(None, earlier)

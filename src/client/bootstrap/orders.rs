@@ -22,9 +22,9 @@ use crate::directory::{NetDir, http, microdesc};
 
 impl Bootstrap {
     /// When somebody else is to be asked for the same, because whoever was stalls.
-    pub(super) fn next_stall(&self, now: Now) -> Option<Tick> {
-        let at = self.fetches.values().map(|fetch| fetch.heard + STALL).filter(|at| *at > now.tick).min();
-        at.filter(|_| !self.is_enough(now.wall))
+    pub(super) fn next_stall(&self, now: Tick) -> Option<Tick> {
+        let at = self.fetches.values().map(|fetch| fetch.heard + STALL).filter(|at| *at > now).min();
+        at.filter(|_| !self.was_enough)
     }
 
     pub(super) fn pace(&mut self, kind: Kind) -> &mut Pace {
@@ -43,7 +43,7 @@ impl Bootstrap {
     /// count, as long as something is urgent and there are not too many of them.
     pub(super) fn room_for(&self, kind: Kind, most: usize, now: Now) -> usize {
         let all = self.of_kind(kind).count();
-        if self.is_enough(now.wall) {
+        if self.was_enough {
             return most.saturating_sub(all);
         }
         let stalled = self.of_kind(kind).filter(|fetch| fetch.stalls(now.tick)).count();
@@ -131,7 +131,7 @@ impl Bootstrap {
         if free == 0 || self.microdesc_pace.rests(now.tick) {
             return Vec::new();
         }
-        let is_urgent = !self.is_enough(now.wall);
+        let is_urgent = !self.was_enough;
         let mut under_way: BTreeSet<[u8; 32]> = BTreeSet::new();
         for fetch in self.fetches.values().filter(|fetch| !(is_urgent && fetch.stalls(now.tick))) {
             if let What::Microdescs { left, .. } = &fetch.what {
