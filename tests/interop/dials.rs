@@ -98,6 +98,11 @@ fn built_in() -> [BTreeSet<IpAddr>; 2] {
     [authorities.flatten().collect(), fallbacks.flatten().collect()]
 }
 
+/// Authorities are asked on purpose after so many seconds, and are no fallbacks before.
+fn authorities_after(seconds: u32) -> String {
+    format!("ClientBootstrapConsensusAuthorityDownloadInitialDelay {seconds}\nDirAuthorityFallbackRate 0\n")
+}
+
 pub fn only_those_are_dialled_whom_a_torrc_names() {
     let network = relays::shared();
     let lines = network.directory_lines();
@@ -110,7 +115,7 @@ pub fn only_those_are_dialled_whom_a_torrc_names() {
     let with_authorities = dialled(&format!("TestingTorNetwork 1\n{lines}"), done);
     assert!(with_authorities.is_subset(&relays) && !with_authorities.is_empty(), "{with_authorities:?}");
     // Who names a fallback too dials that first of all, and nobody else besides.
-    let with_both = dialled(&format!("TestingTorNetwork 1\n{lines}{fallback}"), done);
+    let with_both = dialled(&format!("TestingTorNetwork 1\n{lines}{fallback}{}", authorities_after(2)), done);
     let allowed = &relays | &BTreeSet::from([first]);
     assert!(with_both.is_subset(&allowed) && with_both.contains(&first), "{with_both:?}");
     // An authority instead of the built-in ones that is gone leaves nobody.
@@ -123,9 +128,10 @@ pub fn only_those_are_dialled_whom_a_torrc_names() {
     // seen where nobody is named.
     let [authorities, fallbacks] = built_in();
     let ips = |all: BTreeSet<SocketAddr>| all.into_iter().map(|address| address.ip()).collect::<BTreeSet<_>>();
-    let with_fallback = ips(dialled(&fallback, None));
+    let with_fallback = ips(dialled(&format!("{fallback}{}", authorities_after(1)), None));
     let allowed = &authorities | &BTreeSet::from([first.ip()]);
     assert!(with_fallback.is_subset(&allowed) && with_fallback.contains(&first.ip()), "{with_fallback:?}");
+    assert!(with_fallback.len() > 1, "{with_fallback:?}");
     let with_nobody = ips(dialled("", None));
     assert!(with_nobody.is_subset(&(&authorities | &fallbacks)), "{with_nobody:?}");
     assert!(with_nobody.intersection(&fallbacks).count() > 1, "{with_nobody:?}");
