@@ -14,7 +14,7 @@ use super::seed;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: i64 = 3600;
-/// C tor: `SocksTimeout`, and what an exit that is asked by then may still take.
+/// C tor: `SocksTimeout`, which bounds all of a request here, and a second to see it.
 const SOCKS_TIMEOUT: Duration = Duration::from_secs(121);
 /// How soon a client must serve: after a pause, when what it dialled in vain was given up, and with
 /// guards among those it knows that are gone for good.
