@@ -22,9 +22,9 @@ use crate::base::redact::Sensitive;
 use crate::client::{Failure, Found, RequestNo};
 use crate::config::Domain;
 use crate::config::port::Flags;
-use crate::proxy::Request;
 use crate::proxy::door::{Door, Notice, Verdict};
-use crate::proxy::socks::{self, MAX_EARLY_LEN, MAX_MESSAGE_LEN, Manner, Socks};
+use crate::proxy::socks::{MAX_MESSAGE_LEN, Manner, Socks};
+use crate::proxy::{MAX_EARLY_LEN, Output, Request};
 
 /// How much is read from a program at once; ours, a TLS record.
 pub const READ_LEN: usize = 16 * 1024;
@@ -259,7 +259,7 @@ async fn answer(
         }
     }
     while let Some(output) = socks.poll_output() {
-        if let socks::Output::Reply(bytes) = output {
+        if let Output::Reply(bytes) = output {
             // Who does not read it does not get it.
             let _ = tokio::time::timeout(FLUSH_LIMIT, write_all(stream, &bytes)).await;
         }
@@ -306,9 +306,9 @@ async fn negotiate(stream: &Stream, socks: &mut Socks) -> io::Result<Option<Requ
     loop {
         while let Some(output) = socks.poll_output() {
             match output {
-                socks::Output::Reply(bytes) => write_all(stream, &bytes).await?,
-                socks::Output::Request(request) => return Ok(Some(request)),
-                socks::Output::Close => return Ok(None),
+                Output::Reply(bytes) => write_all(stream, &bytes).await?,
+                Output::Request(request) => return Ok(Some(request)),
+                Output::Close => return Ok(None),
             }
         }
         stream.readable().await?;
@@ -467,9 +467,9 @@ impl Talk<'_> {
             }
             while let Some(output) = self.socks.poll_output() {
                 match output {
-                    socks::Output::Reply(bytes) => self.reply.extend(bytes),
-                    socks::Output::Close => self.phase = Phase::Closing,
-                    socks::Output::Request(_) => {}
+                    Output::Reply(bytes) => self.reply.extend(bytes),
+                    Output::Close => self.phase = Phase::Closing,
+                    Output::Request(_) => {}
                 }
             }
         }

@@ -15,6 +15,21 @@ use crate::client;
 pub use crate::client::name::{BadName, Host};
 use crate::wire::relay_msg::EndReason;
 
+/// How much of a stream is taken before its request is answered; ours, a TLS record. The shell
+/// reads no more than this ahead.
+pub const MAX_EARLY_LEN: usize = 16 * 1024;
+
+/// What a language wants done for its program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this.
+    Reply(Vec<u8>),
+    /// Serve this, then say what became of it.
+    Request(Request),
+    /// Send nothing more, and close.
+    Close,
+}
+
 /// What a program asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {

@@ -11,14 +11,11 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::VecDeque;
 
-use super::{BadName, Command, Credentials, Failure, Found, Host, Protocol, Request};
+use super::{BadName, Command, Credentials, Failure, Found, Host, MAX_EARLY_LEN, Output, Protocol, Request};
 use crate::base::codec::Reader;
 
 /// The longest request, with all that is said before it at once. C tor: `MAX_SOCKS_MESSAGE_LEN`.
 pub const MAX_MESSAGE_LEN: usize = 512;
-/// How much of a stream is taken before its request is answered; ours, a TLS record. The shell
-/// reads no more than this ahead.
-pub const MAX_EARLY_LEN: usize = 16 * 1024;
 
 const V4: u8 = 4;
 const V5: u8 = 5;
@@ -51,17 +48,6 @@ pub struct Manner {
     pub extended_errors: bool,
     /// The program came over IPv6 or a socket in the file system, and gets longer replies.
     pub long_replies: bool,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Send this.
-    Reply(Vec<u8>),
-    /// Serve this, then say what became of it.
-    Request(Request),
-    /// Send nothing more, and close.
-    Close,
 }
 
 /// One connection of a program.

@@ -8,9 +8,9 @@ use cepa::internal::client::control::Refused;
 use cepa::internal::client::name::BadName;
 use cepa::internal::config::port::{self, Flags};
 use cepa::internal::config::{Config, Requests, Settings};
-use cepa::internal::proxy::Request;
 use cepa::internal::proxy::door::{Door, Verdict};
-use cepa::internal::proxy::socks::{Manner, Output, Socks};
+use cepa::internal::proxy::socks::{Manner, Socks};
+use cepa::internal::proxy::{Output, Request};
 use cepa::lab::network::Network;
 
 use super::client::{Shell, connect, directory_network, honest, resolve, setup_with};
