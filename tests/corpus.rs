@@ -1,6 +1,6 @@
 //! The fuzz bodies on stable: their corpora and past crashes, then mutants of both for a while.
 //!
-//! Knows no coverage, so it digs less deep than `fuzz/`, whose fifteen mains call the same
+//! Knows no coverage, so it digs less deep than `fuzz/`, whose sixteen mains call the same
 //! functions. `CEPA_CORPUS_SECONDS` is how long each target is mutated (default 1), and
 //! `CEPA_CORPUS_SEED` which mutants come: the same seed gives the same ones in the same order.
 //! An input that makes a target panic is printed in hex, to be kept under `fuzz/crashes/`.
@@ -55,6 +55,7 @@ targets! {
     tunnel: cepa::internal::circuit::far::fuzz_tunnel, TUNNEL_WORDS;
     torrc: cepa::internal::config::torrc::fuzz_torrc, TORRC_WORDS;
     socks: cepa::internal::proxy::socks::fuzz_socks, SOCKS_WORDS;
+    http_connect: cepa::internal::proxy::http_connect::fuzz, HTTP_CONNECT_WORDS;
     decompress: cepa::internal::directory::decompress::fuzz, DECOMPRESS_WORDS;
     state: cepa::internal::client::state::fuzz, STATE_WORDS;
 }
@@ -120,6 +121,21 @@ const MICRODESC_WORDS: &[&[u8]] =
 const TORRC_WORDS: &[&[u8]] = &[b"\n", b"\\\n", b" \"", b"\"\n", b"#", b"\\x4", b"\\40", b"+", b"/", b"\r\n", b" "];
 const SOCKS_WORDS: &[&[u8]] =
     &[&[5, 1, 0], &[5, 1, 2], &[4, 1, 0, 80], &[0, 0, 0, 1, 0], &[1, 0, 0], &[5, 0xF0, 0, 3], b"\x09<torS0X>0", &[0]];
+const HTTP_CONNECT_WORDS: &[&[u8]] = &[
+    b"CONNECT ",
+    b"OPTIONS ",
+    b" HTTP/1.1",
+    b"\r\n",
+    b"\r\n\r\n",
+    b":80",
+    b"[::1]",
+    b"Host: localhost",
+    b"Tor-Stream-Isolation: ",
+    b"Tor-Family-Preference: ipv6-only",
+    b"Proxy-Authorization: Basic dG9yOg==",
+    b".onion",
+    b"http://",
+];
 const CONSDIFF_WORDS: &[&[u8]] = &[b"\n", b"1", b"7", b",", b"$d\n", b"a\n", b"c\n", b"d\n", b"\n.\n", b"0a\nx\n.\n"];
 const STATE_WORDS: &[&[u8]] = &[
     b"\n",

@@ -67,6 +67,8 @@ pub struct Rare {
     pub deaf: Rarely,
     /// Names are looked up elsewhere.
     pub unsafe_socks: Rarely,
+    /// Who asks is said in an old form.
+    pub old_authorization: Rarely,
     /// A request was refused before anybody was asked.
     pub refused: Rarely,
     /// A file cannot be written.
@@ -77,7 +79,14 @@ impl Default for Rare {
     /// C tor: `WARN_TOO_MANY_CONNS_INTERVAL`, and `SOCKS_WARN_INTERVAL`.
     fn default() -> Self {
         let rarely = |seconds| Rarely::new(Duration::from_secs(seconds));
-        Rare { full: rarely(60), deaf: rarely(60), unsafe_socks: rarely(5), unwritten: rarely(60), refused: rarely(5) }
+        Rare {
+            full: rarely(60),
+            deaf: rarely(60),
+            unsafe_socks: rarely(5),
+            old_authorization: rarely(5),
+            refused: rarely(5),
+            unwritten: rarely(60),
+        }
     }
 }
 

@@ -298,6 +298,13 @@ fn warn(driver: &Driver, request: &Request, notice: Notice) {
                 end(refused)
             ),
         ),
+        Notice::OldAuthorization => log.warn_rarely(
+            &driver.rare().old_authorization,
+            Domain::App,
+            format_args!(
+                "Proxy-Authorization header in legacy format. With modern Tor, use Basic auth with username=tor."
+            ),
+        ),
     }
 }
 

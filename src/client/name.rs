@@ -90,6 +90,17 @@ pub enum BadName {
 impl Host {
     /// Reads what a program gave.
     pub fn parse(text: &str) -> Result<Host, BadName> {
+        Host::read(text, |label| !label.starts_with(['-', '_']))
+    }
+
+    /// The same in languages other than SOCKS, where labels may begin with any letter of theirs.
+    /// C tor: only its SOCKS looks closer than `address_is_invalid_destination`.
+    pub fn parse_loosely(text: &str) -> Result<Host, BadName> {
+        Host::read(text, |_| true)
+    }
+
+    fn read(text: &str, may_be_label: impl Fn(&str) -> bool) -> Result<Host, BadName> {
+        let is_host_name = |name: &str| name.split('.').all(|label| is_label(label) && may_be_label(label));
         if text.is_empty() || text.len() > MAX_NAME_LEN {
             return Err(BadName::Malformed);
         }
@@ -134,12 +145,9 @@ impl Host {
     }
 }
 
-/// Labels of letters, digits, `-` and `_`, which begin with neither of the last.
-fn is_host_name(name: &str) -> bool {
-    name.split('.').all(|label| {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        !label.is_empty() && !label.starts_with(['-', '_']) && label.bytes().all(fits)
-    })
+/// Letters, digits, `-` and `_`.
+fn is_label(label: &str) -> bool {
+    !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// An onion address without its ending, if its checksum and version fit.
@@ -246,6 +254,19 @@ mod tests {
             assert_eq!(Host::parse(text), Err(BadName::Malformed), "{text:?}");
         }
         assert!(Host::parse(&"a".repeat(255)).is_ok() && Host::parse(&"a".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn labels_may_begin_with_anything_outside_of_socks() {
+        for text in ["_dmarc.example.com", "-a.b", "a._b.", "__"] {
+            assert_eq!(Host::parse_loosely(text), Ok(Host::Name(text.to_owned())), "{text}");
+        }
+        for text in ["", ".", "a..b", "a b", "a/b", "[a", "a\0b", "http://a"] {
+            assert_eq!(Host::parse_loosely(text), Err(BadName::Malformed), "{text:?}");
+        }
+        assert_eq!(Host::parse_loosely("_x.exit"), Err(BadName::Exit));
+        assert_eq!(Host::parse_loosely("_x.onion"), Err(BadName::BadOnion));
+        assert!(matches!(Host::parse_loosely(&format!("{}.onion", PUBLISHED[0])), Ok(Host::Onion(_))));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::{Command, Failure, Found, Host, Protocol, Request};
+use super::{Command, Failure, Found, Host, Preference, Protocol, Request, http_connect};
 use crate::base::redact::Sensitive;
 use crate::client::isolation::{Facts, Fields, Group};
 use crate::client::name::ForExit;
@@ -50,6 +50,8 @@ pub enum Notice {
     Unsafe(bool),
     /// To a port that carries passwords in the clear. True if it is refused for that.
     PlaintextPort(u16, bool),
+    /// It says who asks in a form that was not made for that.
+    OldAuthorization,
 }
 
 impl Door<'_> {
@@ -67,16 +69,24 @@ impl Door<'_> {
 
     /// Whether anything speaks against it, or answers it.
     fn check(&self, request: &Request, notices: &mut Vec<Notice>) -> Result<Option<Found>, Failure> {
-        self.check_safety(request, notices)?;
+        match (request.protocol, &request.credentials) {
+            // C tor: nobody who asks by HTTP is told that a name would be safer.
+            (Protocol::HttpConnect, Some(it)) if http_connect::is_old_authorization(&it.user) => {
+                notices.push(Notice::OldAuthorization);
+            }
+            (Protocol::HttpConnect, _) => {}
+            (Protocol::Socks4 | Protocol::Socks4a | Protocol::Socks5, _) => self.check_safety(request, notices)?,
+        }
+        let (traffic, _) = self.traffic(request);
         let is_connect = request.command == Command::Connect;
         if let Host::Onion(_) = request.host {
-            return Err(match (self.flags.traffic.onion, is_connect) {
+            return Err(match (traffic.onion, is_connect) {
                 (false, _) => Failure::TrafficOff,
                 (true, true) => Failure::OnionsNotHere,
                 (true, false) => Failure::OnionHasNoAddress,
             });
         }
-        self.check_traffic(&request.host)?;
+        check_traffic(traffic, &request.host)?;
         if let (Command::Resolve, Host::Ip(ip)) = (request.command, &request.host) {
             return Ok(Some(Found::Ip(*ip)));
         }
@@ -85,6 +95,7 @@ impl Door<'_> {
             Command::ResolvePtr if is_internal && self.requests.refuses_internal_answers => {
                 Err(Failure::InternalHasNoName)
             }
+            Command::Connect if request.port == 0 => Err(Failure::NoPort),
             Command::Connect if is_internal && self.requests.refuses_internal => Err(Failure::Internal),
             Command::Connect => self.check_port(request.port, notices).map(|()| None),
             Command::Resolve | Command::ResolvePtr => Ok(None),
@@ -106,15 +117,16 @@ impl Door<'_> {
         Ok(())
     }
 
-    fn check_traffic(&self, host: &Host) -> Result<(), Failure> {
-        let Traffic { ipv4, ipv6, dns, .. } = self.flags.traffic;
-        let goes = match host {
-            Host::Name(_) => dns && (ipv4 || ipv6),
-            Host::Ip(IpAddr::V4(_)) => ipv4,
-            Host::Ip(IpAddr::V6(_)) => ipv6,
-            Host::Onion(_) => true,
-        };
-        if goes { Ok(()) } else { Err(Failure::TrafficOff) }
+    /// What the port lets through of what the request wants, and whether IPv6 is better.
+    fn traffic(&self, request: &Request) -> (Traffic, bool) {
+        let Flags { traffic, prefer_ipv6, .. } = *self.flags;
+        match request.preference {
+            None => (traffic, prefer_ipv6),
+            Some(Preference::Ipv4First) => (traffic, false),
+            Some(Preference::Ipv6First) => (traffic, true),
+            Some(Preference::Ipv4Only) => (Traffic { ipv6: false, ..traffic }, false),
+            Some(Preference::Ipv6Only) => (Traffic { ipv4: false, ..traffic }, true),
+        }
     }
 
     fn check_port(&self, port: u16, notices: &mut Vec<Notice>) -> Result<(), Failure> {
@@ -128,19 +140,24 @@ impl Door<'_> {
     fn ask(&self, request: &Request, from: Option<SocketAddr>) -> Verdict {
         let Some(host) = ForExit::of(&request.host) else { return Verdict::Refuse(Failure::OnionsNotHere) };
         let asked_for = host.as_str().to_owned();
+        let (traffic, prefers_ipv6) = self.traffic(request);
         let what = match (request.command, &request.host) {
             (Command::Resolve, _) => What::Resolve(host),
             (Command::ResolvePtr, Host::Ip(ip)) => What::ResolvePtr(*ip),
             (Command::ResolvePtr, _) => return Verdict::Refuse(Failure::Malformed),
             (Command::Connect, to) => {
-                What::Connect { host, port: request.port, family: self.family(to), flags: self.begin() }
+                let (family, flags) = (family(traffic, to), begin(traffic, prefers_ipv6));
+                What::Connect { host, port: request.port, family, flags }
             }
         };
         let credentials = request.credentials.as_ref();
         let facts = Facts {
             group: self.flags.session_group.map_or(Group::Listener(self.number), Group::Session),
             epoch: 0,
+            // They tell languages apart and mean nothing else. C tor: the kind of the listener and
+            // the version of SOCKS.
             protocol: match request.protocol {
+                Protocol::HttpConnect => 0,
                 Protocol::Socks4 | Protocol::Socks4a => 4,
                 Protocol::Socks5 => 5,
             },
@@ -155,28 +172,39 @@ impl Door<'_> {
         let from = from.map(Sensitive::new);
         Verdict::Ask(Wish { what, facts, fields: Fields::of(self.flags.isolation), keeps_alive, from })
     }
+}
 
-    fn family(&self, host: &Host) -> Family {
-        match host {
-            Host::Ip(IpAddr::V4(_)) => Family::Ipv4,
-            Host::Ip(IpAddr::V6(_)) => Family::Ipv6,
-            _ => match self.flags.traffic {
-                Traffic { ipv4: true, ipv6: true, .. } => Family::Either,
-                Traffic { ipv6: true, .. } => Family::Ipv6,
-                _ => Family::Ipv4,
-            },
-        }
+fn check_traffic(traffic: Traffic, host: &Host) -> Result<(), Failure> {
+    let Traffic { ipv4, ipv6, dns, .. } = traffic;
+    let goes = match host {
+        Host::Name(_) => dns && (ipv4 || ipv6),
+        Host::Ip(IpAddr::V4(_)) => ipv4,
+        Host::Ip(IpAddr::V6(_)) => ipv6,
+        Host::Onion(_) => true,
+    };
+    if goes { Ok(()) } else { Err(Failure::TrafficOff) }
+}
+
+fn family(traffic: Traffic, host: &Host) -> Family {
+    match host {
+        Host::Ip(IpAddr::V4(_)) => Family::Ipv4,
+        Host::Ip(IpAddr::V6(_)) => Family::Ipv6,
+        _ => match traffic {
+            Traffic { ipv4: true, ipv6: true, .. } => Family::Either,
+            Traffic { ipv6: true, .. } => Family::Ipv6,
+            _ => Family::Ipv4,
+        },
     }
+}
 
-    /// C tor: `connection_ap_get_begincell_flags`. That the exit can do IPv6 at all is the
-    /// client's to see.
-    fn begin(&self) -> BeginFlags {
-        match self.flags.traffic {
-            Traffic { ipv6: false, .. } => BeginFlags::default(),
-            Traffic { ipv4: false, .. } => BeginFlags::IPV4_NOT_OK.with(BeginFlags::IPV6_OK),
-            _ if self.flags.prefer_ipv6 => BeginFlags::IPV6_OK.with(BeginFlags::IPV6_PREFERRED),
-            _ => BeginFlags::IPV6_OK,
-        }
+/// C tor: `connection_ap_get_begincell_flags`. That the exit can do IPv6 at all is the
+/// client's to see.
+fn begin(traffic: Traffic, prefers_ipv6: bool) -> BeginFlags {
+    match traffic {
+        Traffic { ipv6: false, .. } => BeginFlags::default(),
+        Traffic { ipv4: false, .. } => BeginFlags::IPV4_NOT_OK.with(BeginFlags::IPV6_OK),
+        _ if prefers_ipv6 => BeginFlags::IPV6_OK.with(BeginFlags::IPV6_PREFERRED),
+        _ => BeginFlags::IPV6_OK,
     }
 }
 
@@ -189,14 +217,18 @@ mod tests {
     const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
 
     fn judge(line: &str, torrc: &str, command: Command, host: &str, port: u16) -> (Verdict, Vec<Notice>) {
+        let credentials = Some(Credentials { user: b"user".to_vec(), password: Vec::new() });
+        let host = Host::parse(host).unwrap();
+        let request = Request { command, host, port, protocol: Protocol::Socks5, credentials, preference: None };
+        judge_request(line, torrc, &request)
+    }
+
+    fn judge_request(line: &str, torrc: &str, request: &Request) -> (Verdict, Vec<Notice>) {
         let flags = port::parse(line, port::Kind::Names).unwrap().port.unwrap().flags;
         let mut settings = Settings::new();
         settings.add_text("torrc", torrc).unwrap();
         let requests = Config::of(&settings).unwrap().0.requests;
-        let credentials = Some(Credentials { user: b"user".to_vec(), password: Vec::new() });
-        let host = Host::parse(host).unwrap();
-        let request = Request { command, host, port, protocol: Protocol::Socks5, credentials };
-        Door { number: 3, flags: &flags, requests: &requests }.judge(&request, None)
+        Door { number: 3, flags: &flags, requests: &requests }.judge(request, None)
     }
 
     fn refusal(line: &str, torrc: &str, command: Command, host: &str, port: u16) -> Option<Failure> {
@@ -277,6 +309,42 @@ mod tests {
         ] {
             let What::Connect { family, flags, .. } = wish(line, host).what else { panic!("{line}") };
             assert_eq!((family, flags), expected, "{line} {host}");
+        }
+    }
+    #[test]
+    fn http_has_no_safety_and_may_mind_which_addresses_it_gets() {
+        let request = |host: &str, port, user: Option<&str>, preference| Request {
+            command: Command::Connect,
+            host: Host::parse_loosely(host).unwrap(),
+            port,
+            protocol: Protocol::HttpConnect,
+            credentials: user.map(|user| Credentials { user: user.into(), password: Vec::new() }),
+            preference,
+        };
+        let judge = |line: &str, request: Request| judge_request(line, "SafeSocks 1\nTestSocks 1", &request);
+        let (verdict, notices) = judge("1", request("8.8.8.8", 80, Some("Basic dG9yOng="), None));
+        assert!(matches!(verdict, Verdict::Ask(wish) if wish.facts.protocol == 0) && notices.is_empty());
+        let (_, notices) = judge("1", request("example.com", 80, Some("Basic eDp5"), None));
+        assert_eq!(notices, [Notice::OldAuthorization]);
+        for (host, port, expected) in
+            [("example.com", 0, Failure::NoPort), ("10.0.0.1", 0, Failure::NoPort), ("10.0.0.1", 1, Failure::Internal)]
+        {
+            let (verdict, _) = judge("1", request(host, port, None, None));
+            assert!(matches!(verdict, Verdict::Refuse(failure) if failure == expected), "{host}:{port} {verdict:?}");
+        }
+        for (line, preference, expected) in [
+            ("1 PreferIPv6", Preference::Ipv4First, Some((Family::Either, BeginFlags::IPV6_OK))),
+            ("1", Preference::Ipv6First, Some((Family::Either, BeginFlags(5)))),
+            ("1", Preference::Ipv4Only, Some((Family::Ipv4, BeginFlags(0)))),
+            ("1", Preference::Ipv6Only, Some((Family::Ipv6, BeginFlags(3)))),
+            ("1 NoIPv6Traffic", Preference::Ipv6Only, None),
+            ("1 NoIPv4Traffic", Preference::Ipv4First, Some((Family::Ipv6, BeginFlags(3)))),
+        ] {
+            let got = match judge(line, request("example.com", 80, None, Some(preference))).0 {
+                Verdict::Ask(Wish { what: What::Connect { family, flags, .. }, .. }) => Some((family, flags)),
+                _ => None,
+            };
+            assert_eq!(got, expected, "{line} {preference:?}");
         }
     }
 }

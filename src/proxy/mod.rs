@@ -1,11 +1,13 @@
 //! From a local program's words to a request, and from what became of it to the words back.
 //!
 //! What can be asked for ([`Request`]), and why it can fail ([`Failure`]), whichever language
-//! the program speaks; each language is a file, with its table of answers. Opens no socket
-//! and decides nothing about circuits: the client does. Called by the shell, one machine for
-//! each connection of a program. Spec: socks-extensions; tor-spec, "Remote hostname lookup".
+//! the program speaks; each language is a file, with its table of answers, and [`Language`] is
+//! whichever of them a connection speaks. Opens no socket and decides nothing about circuits: the
+//! client does. Called by the shell, one machine for each connection of a program. Spec:
+//! socks-extensions; tor-spec, "Remote hostname lookup".
 
 pub mod door;
+pub mod http_connect;
 pub mod socks;
 
 use core::fmt;
@@ -14,6 +16,8 @@ use core::net::IpAddr;
 use crate::client;
 pub use crate::client::name::{BadName, Host};
 use crate::wire::relay_msg::EndReason;
+use http_connect::HttpConnect;
+use socks::Socks;
 
 /// How much of a stream is taken before its request is answered; ours, a TLS record. The shell
 /// reads no more than this ahead.
@@ -43,6 +47,21 @@ pub struct Request {
     pub protocol: Protocol,
     /// Who asks, as far as they say: what is equal may share a circuit.
     pub credentials: Option<Credentials>,
+    /// To which kind of address a name should lead, if the program minds.
+    pub preference: Option<Preference>,
+}
+
+/// To which kind of address a name should lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preference {
+    /// The port's other kind is as good if there is no IPv4.
+    Ipv4First,
+    /// The same of IPv6.
+    Ipv6First,
+    /// IPv4, or none.
+    Ipv4Only,
+    /// IPv6, or none.
+    Ipv6Only,
 }
 
 /// What to do.
@@ -65,6 +84,67 @@ pub enum Protocol {
     Socks4a,
     /// Either.
     Socks5,
+    /// HTTP CONNECT.
+    HttpConnect,
+}
+
+/// What a connection speaks.
+pub enum Language {
+    /// SOCKS, of whichever version.
+    Socks(Socks),
+    /// HTTP CONNECT.
+    HttpConnect(HttpConnect),
+}
+
+impl Language {
+    /// Takes what a read brought.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) {
+        match self {
+            Language::Socks(socks) => socks.handle_bytes(bytes),
+            Language::HttpConnect(http) => http.handle_bytes(bytes),
+        }
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        match self {
+            Language::Socks(socks) => socks.poll_output(),
+            Language::HttpConnect(http) => http.poll_output(),
+        }
+    }
+
+    /// The bytes that came behind the request.
+    pub fn take_early(&mut self) -> Vec<u8> {
+        match self {
+            Language::Socks(socks) => socks.take_early(),
+            Language::HttpConnect(http) => http.take_early(),
+        }
+    }
+
+    /// The stream is open.
+    pub fn handle_connected(&mut self) {
+        match self {
+            Language::Socks(socks) => socks.handle_connected(),
+            Language::HttpConnect(http) => http.handle_connected(),
+        }
+    }
+
+    /// The look-up found something.
+    pub fn handle_found(&mut self, found: &Found) {
+        match self {
+            Language::Socks(socks) => socks.handle_found(found),
+            // There are no look-ups in it.
+            Language::HttpConnect(http) => http.handle_failure(Failure::Misc),
+        }
+    }
+
+    /// Nothing came of it.
+    pub fn handle_failure(&mut self, failure: Failure) {
+        match self {
+            Language::Socks(socks) => socks.handle_failure(failure),
+            Language::HttpConnect(http) => http.handle_failure(failure),
+        }
+    }
 }
 
 /// What a program says of who asks: any bytes. They separate streams and mean nothing else.

@@ -302,7 +302,8 @@ impl Socks {
         if command == Command::Connect && port == 0 {
             return Err(self.code(Failure::NoPort));
         }
-        Ok(Request { command, host, port, protocol: Protocol::Socks5, credentials: self.credentials.clone() })
+        let (protocol, credentials) = (Protocol::Socks5, self.credentials.clone());
+        Ok(Request { command, host, port, protocol, credentials, preference: None })
     }
 
     fn on_request_v4(&mut self, head: &[u8]) -> Step {
@@ -325,7 +326,7 @@ impl Socks {
         match (command, host) {
             (Some(command), Ok(host)) if !ip.is_unspecified() => {
                 let credentials = self.credentials.clone();
-                self.ask(Request { command, host, port, protocol, credentials });
+                self.ask(Request { command, host, port, protocol, credentials, preference: None });
             }
             _ => {
                 self.reply(reply_v4(REJECTED_V4, None));

@@ -16,7 +16,7 @@ fn reply(bytes: &[u8]) -> Output {
 }
 
 fn request(command: Command, host: &str, port: u16, protocol: Protocol) -> Request {
-    Request { command, host: Host::parse(host).unwrap(), port, protocol, credentials: None }
+    Request { command, host: Host::parse(host).unwrap(), port, protocol, credentials: None, preference: None }
 }
 
 fn by(request: Request, user: &[u8], password: &[u8]) -> Output {
