@@ -86,8 +86,8 @@ pub enum Error {
     Descriptors(TooFew),
     /// A directory of ours.
     Directory(&'static str, PathBuf, Fault),
-    /// A port for programs.
-    Port(String, listener::Fault),
+    /// A port for programs, of that option.
+    Port(&'static str, String, listener::Fault),
     /// An option that may not change any more.
     Fixed(&'static str),
     /// It could begin, and cannot go on.
@@ -105,7 +105,7 @@ impl fmt::Display for Error {
             Error::Log(Unopened { path, error }) => write!(f, "Log file {path}: {error}"),
             Error::Descriptors(too_few) => write!(f, "{too_few}"),
             Error::Directory(option, path, fault) => write!(f, "{option} {}: {fault}", path.display()),
-            Error::Port(port, fault) => write!(f, "SocksPort {port}: {fault}"),
+            Error::Port(option, port, fault) => write!(f, "{option} {port}: {fault}"),
             Error::Fixed(option) => write!(f, "{option} may not change while the program runs"),
             Error::Doomed(why) => f.write_str(why),
             Error::System(error) => write!(f, "{error}"),

@@ -36,6 +36,41 @@ pub struct Ports {
     next: u32,
 }
 
+/// What a port listens for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// SOCKS.
+    Socks,
+    /// HTTP CONNECT.
+    HttpTunnel,
+}
+
+impl Kind {
+    /// The lines of all of them. C tor: without a network nothing is listened to but what controls
+    /// it.
+    fn lines(config: &Config) -> Vec<(Kind, &Port)> {
+        let kinds = [(Kind::Socks, &config.socks_ports), (Kind::HttpTunnel, &config.http_tunnel_ports)];
+        let kinds = kinds.into_iter().filter(|_| !config.is_network_disabled);
+        kinds.flat_map(|(kind, ports)| ports.iter().map(move |port| (kind, port))).collect()
+    }
+
+    /// The option that asks for it.
+    fn option(self) -> &'static str {
+        match self {
+            Kind::Socks => "SocksPort",
+            Kind::HttpTunnel => "HTTPTunnelPort",
+        }
+    }
+
+    /// In words. C tor: `conn_type_to_string`.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Socks => "Socks listener",
+            Kind::HttpTunnel => "HTTP tunnel listener",
+        }
+    }
+}
+
 /// A port that is open.
 struct Open {
     gate: Rc<Gate>,
@@ -50,9 +85,9 @@ struct Gate {
     entry: RefCell<Rc<Entry>>,
 }
 
-/// What becomes of all ports, to which nothing has happened yet: for each line its flags, and
-/// where it is served.
-pub struct Plan(Vec<(Flags, Step)>);
+/// What becomes of all ports, to which nothing has happened yet: for each line what it listens
+/// for, its flags, and where it is served.
+pub struct Plan(Vec<(Kind, Flags, Step)>);
 
 enum Step {
     /// By the port that is called so, which is open.
@@ -75,32 +110,31 @@ impl Ports {
 
     /// Opens whatever a configuration asks for and is not open yet; all of it, or nothing.
     pub fn plan(&self, config: &Config) -> Result<Plan, Error> {
-        // C tor: without a network nothing is listened to but what controls it.
-        let lines = if config.is_network_disabled { &[] } else { &config.socks_ports[..] };
-        let is_auto = |port: &Port| matches!(port.at, Place::Auto(_));
-        let (autos, named): (Vec<_>, Vec<_>) = (0..).zip(lines).partition(|(_, port): &(u32, _)| is_auto(port));
+        let is_auto = |(_, (_, port)): &(u32, (Kind, &Port))| matches!(port.at, Place::Auto(_));
+        let (autos, named): (Vec<_>, Vec<_>) = (0..).zip(Kind::lines(config)).partition(is_auto);
         let mut free: Vec<&Gate> = self.open.iter().map(|open| &*open.gate).collect();
         let mut steps = Vec::new();
         // What is content with any port must not take one that another line names.
-        for (line, port) in named.into_iter().chain(autos) {
-            let step = match free.iter().position(|gate| gate.listener.is_at(&port.at)) {
+        for (line, (kind, port)) in named.into_iter().chain(autos) {
+            let is_it = |gate: &&Gate| gate.entry.borrow().kind == kind && gate.listener.is_at(&port.at);
+            let step = match free.iter().position(is_it) {
                 Some(at) => {
                     let gate = free.remove(at);
                     let check = gate.listener.check(port.flags.socket);
-                    check.map_err(|fault| Error::Port(place(port), fault))?;
+                    check.map_err(|fault| Error::Port(kind.option(), place(port), fault))?;
                     Step::Stay(gate.entry.borrow().number)
                 }
-                None => Step::New(self.open(port)?),
+                None => Step::New(self.open(kind, port)?),
             };
-            steps.push((line, port.flags.clone(), step));
+            steps.push((line, kind, port.flags.clone(), step));
         }
         steps.sort_by_key(|(line, ..)| *line);
-        Ok(Plan(steps.into_iter().map(|(_, flags, step)| (flags, step)).collect()))
+        Ok(Plan(steps.into_iter().map(|(_, kind, flags, step)| (kind, flags, step)).collect()))
     }
 
-    fn open(&self, port: &Port) -> Result<Listener, Error> {
-        self.driver.log().notice(Domain::Net, format_args!("Opening Socks listener on {}", place(port)));
-        Listener::open(port).map_err(|fault| Error::Port(place(port), fault))
+    fn open(&self, kind: Kind, port: &Port) -> Result<Listener, Error> {
+        self.driver.log().notice(Domain::Net, format_args!("Opening {} on {}", kind.name(), place(port)));
+        Listener::open(port).map_err(|fault| Error::Port(kind.option(), place(port), fault))
     }
 
     /// Lets programs in where it is planned, and nowhere else. Each of what this gives is over
@@ -111,10 +145,10 @@ impl Ports {
             .log()
             .info(Domain::Net, format_args!("Up to {} programs may be connected at once.", self.seats.most()));
         let mut old = core::mem::take(&mut self.open);
-        for (flags, step) in steps {
+        for (kind, flags, step) in steps {
             let staying = |number| old.iter().position(|open| open.gate.entry.borrow().number == number);
             match step {
-                Step::New(listener) => self.let_in(listener, flags),
+                Step::New(listener) => self.let_in(kind, listener, flags),
                 Step::Stay(number) => {
                     if let Some(at) = staying(number) {
                         let open = old.remove(at);
@@ -125,18 +159,18 @@ impl Ports {
             }
         }
         let close = |open: Open| {
-            let at = open.gate.listener.at();
-            self.driver.log().notice(Domain::Net, format_args!("Closing no-longer-configured Socks listener on {at}"));
+            let (at, name) = (open.gate.listener.at(), open.gate.entry.borrow().kind.name());
+            self.driver.log().notice(Domain::Net, format_args!("Closing no-longer-configured {name} on {at}"));
             open.task.abort();
             open.task
         };
         old.into_iter().map(close).collect()
     }
 
-    fn let_in(&mut self, listener: Listener, flags: Flags) {
-        let at = listener.at();
-        self.driver.log().notice(Domain::Net, format_args!("Opened Socks listener connection (ready) on {at}"));
-        let entry = RefCell::new(Rc::new(Entry { number: self.next, flags }));
+    fn let_in(&mut self, kind: Kind, listener: Listener, flags: Flags) {
+        let (at, name) = (listener.at(), kind.name());
+        self.driver.log().notice(Domain::Net, format_args!("Opened {name} connection (ready) on {at}"));
+        let entry = RefCell::new(Rc::new(Entry { number: self.next, kind, flags }));
         self.next = self.next.wrapping_add(1);
         let gate = Rc::new(Gate { listener, entry });
         let task = spawn_local(welcome(Rc::clone(&self.driver), Rc::clone(&gate), Rc::clone(&self.seats)));
@@ -152,7 +186,7 @@ impl Ports {
             let at = gate.listener.at();
             self.driver.log().warn(Domain::Fs, format_args!("The mode of {at} cannot be changed: {error}"));
         }
-        *entry = Rc::new(Entry { number: entry.number, flags });
+        *entry = Rc::new(Entry { number: entry.number, kind: entry.kind, flags });
     }
 }
 
@@ -284,6 +318,25 @@ mod tests {
             assert!(TcpStream::connect(a).is_err() && TcpStream::connect(b).is_err());
             assert_eq!(change(&mut ports, &again).await.unwrap(), first);
             assert_eq!(numbers(&ports), [3, 4]);
+        });
+    }
+
+    #[test]
+    fn ports_that_listen_for_something_else_are_others() {
+        run(async {
+            let mut ports = ports();
+            let first = change(&mut ports, "SocksPort auto\nHTTPTunnelPort auto\n").await.unwrap();
+            let [socks, http] = &first[..] else { panic!("{first:?}") };
+            let kinds = |ports: &Ports| ports.open.iter().map(|open| open.gate.entry.borrow().kind).collect::<Vec<_>>();
+            assert_eq!(kinds(&ports), [Kind::Socks, Kind::HttpTunnel]);
+            // Each is content with its own kind alone.
+            let again = change(&mut ports, "HTTPTunnelPort auto IsolateDestPort\nSocksPort 0\n").await.unwrap();
+            assert_eq!((again, numbers(&ports)), (vec![http.clone()], vec![1]));
+            assert!(TcpStream::connect(socks).is_err() && TcpStream::connect(http).is_ok());
+            let complaint = change(&mut ports, &format!("SocksPort {http}\n")).await.unwrap_err();
+            assert_eq!(complaint, format!("SocksPort {http}: the address is in use. Is Tor already running?"));
+            let complaint = change(&mut ports, "HTTPTunnelPort 203.0.113.1:80\n").await.unwrap_err();
+            assert!(complaint.starts_with("HTTPTunnelPort 203.0.113.1:80: "), "{complaint}");
         });
     }
 

@@ -18,13 +18,15 @@ use tokio::sync::Notify;
 
 use super::driver::Driver;
 use super::listener::Stream;
+use super::ports::Kind;
 use crate::base::redact::Sensitive;
 use crate::client::{Failure, Found, RequestNo};
 use crate::config::Domain;
 use crate::config::port::Flags;
 use crate::proxy::door::{Door, Notice, Verdict};
+use crate::proxy::http_connect::HttpConnect;
 use crate::proxy::socks::{MAX_MESSAGE_LEN, Manner, Socks};
-use crate::proxy::{MAX_EARLY_LEN, Output, Request};
+use crate::proxy::{Language, MAX_EARLY_LEN, Output, Request};
 
 /// How much is read from a program at once; ours, a TLS record.
 pub const READ_LEN: usize = 16 * 1024;
@@ -41,11 +43,21 @@ const RESERVED: usize = 128;
 pub struct Entry {
     /// Which listener, for what may share a circuit.
     pub number: u32,
+    /// What it listens for.
+    pub kind: Kind,
     /// What its line says.
     pub flags: Flags,
 }
 
 impl Entry {
+    /// What a program speaks that comes from there.
+    fn language(&self, from: Option<SocketAddr>) -> Language {
+        match self.kind {
+            Kind::Socks => Language::Socks(Socks::new(self.manner(from))),
+            Kind::HttpTunnel => Language::HttpConnect(HttpConnect::new()),
+        }
+    }
+
     fn manner(&self, from: Option<SocketAddr>) -> Manner {
         Manner {
             prefers_no_auth: self.flags.prefer_no_auth,
@@ -213,16 +225,16 @@ impl Mailbox {
 /// The life of a connection.
 pub async fn serve(driver: Rc<Driver>, entry: Rc<Entry>, stream: Stream, from: Option<SocketAddr>, seat: Seat) {
     let stream = Rc::new(stream);
-    let mut socks = Socks::new(entry.manner(from));
+    let mut language = entry.language(from);
     let request = tokio::select! {
         biased;
         () = seat.leave.notified() => None,
         () = tokio::time::sleep(driver.requests().timeout) => None,
-        request = negotiate(&stream, &mut socks) => request.ok().flatten(),
+        request = negotiate(&stream, &mut language) => request.ok().flatten(),
     };
     seat.keep();
     if let Some(request) = request {
-        answer(&driver, &entry, &stream, from, socks, &request).await;
+        answer(&driver, &entry, &stream, from, language, &request).await;
     }
     stream.close();
 }
@@ -233,7 +245,7 @@ async fn answer(
     entry: &Entry,
     stream: &Rc<Stream>,
     from: Option<SocketAddr>,
-    mut socks: Socks,
+    mut language: Language,
     request: &Request,
 ) {
     let requests = driver.requests();
@@ -244,21 +256,21 @@ async fn answer(
         Verdict::Ask(wish) => {
             let mailbox = Mailbox::new(Rc::clone(stream));
             let no = driver.request(wish, Rc::clone(&mailbox));
-            let unsent = socks.take_early();
+            let unsent = language.take_early();
             let (reply, phase) = (Vec::new(), Phase::Asked);
-            return Talk { driver, stream, socks, no, mailbox, reply, unsent, phase }.run().await;
+            return Talk { driver, stream, language, no, mailbox, reply, unsent, phase }.run().await;
         }
-        Verdict::Answer(found) => socks.handle_found(&found),
+        Verdict::Answer(found) => language.handle_found(&found),
         Verdict::Refuse(failure) => {
             let (log, rare) = (driver.log(), driver.rare());
             let (host, port) = (Sensitive::new(request.host.text()), request.port);
             let host = log.show(&host);
             let text = format_args!("A request for {host}:{port} was refused: {failure:?}.");
             log.warn_rarely(&rare.refused, Domain::App, text);
-            socks.handle_failure(failure);
+            language.handle_failure(failure);
         }
     }
-    while let Some(output) = socks.poll_output() {
+    while let Some(output) = language.poll_output() {
         if let Output::Reply(bytes) = output {
             // Who does not read it does not get it.
             let _ = tokio::time::timeout(FLUSH_LIMIT, write_all(stream, &bytes)).await;
@@ -309,9 +321,9 @@ fn warn(driver: &Driver, request: &Request, notice: Notice) {
 }
 
 /// Hears what a program wants; `None` if nothing that can be.
-async fn negotiate(stream: &Stream, socks: &mut Socks) -> io::Result<Option<Request>> {
+async fn negotiate(stream: &Stream, language: &mut Language) -> io::Result<Option<Request>> {
     loop {
-        while let Some(output) = socks.poll_output() {
+        while let Some(output) = language.poll_output() {
             match output {
                 Output::Reply(bytes) => write_all(stream, &bytes).await?,
                 Output::Request(request) => return Ok(Some(request)),
@@ -319,17 +331,17 @@ async fn negotiate(stream: &Stream, socks: &mut Socks) -> io::Result<Option<Requ
             }
         }
         stream.readable().await?;
-        hear(stream, socks)?;
+        hear(stream, language)?;
     }
 }
 
 /// Reads once. Not in the task itself, which would keep the buffer for as long as it waits.
-fn hear(stream: &Stream, socks: &mut Socks) -> io::Result<()> {
+fn hear(stream: &Stream, language: &mut Language) -> io::Result<()> {
     let mut bytes = [0; MAX_MESSAGE_LEN];
     match stream.read(&mut bytes)? {
         Some(0) => Err(io::ErrorKind::UnexpectedEof.into()),
         Some(length) => {
-            socks.handle_bytes(bytes.get(..length).unwrap_or_default());
+            language.handle_bytes(bytes.get(..length).unwrap_or_default());
             Ok(())
         }
         None => Ok(()),
@@ -350,7 +362,7 @@ async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
 struct Talk<'a> {
     driver: &'a Rc<Driver>,
     stream: &'a Stream,
-    socks: Socks,
+    language: Language,
     no: RequestNo,
     mailbox: Rc<Mailbox>,
     /// What is said to the program before any bytes of the stream.
@@ -466,13 +478,13 @@ impl Talk<'_> {
                 None => return,
                 Some(News::Connected) => {
                     self.phase = Phase::Open;
-                    self.socks.handle_connected();
+                    self.language.handle_connected();
                 }
-                Some(News::Found(found)) => self.socks.handle_found(&found.into()),
-                Some(News::Failed(failure)) => self.socks.handle_failure(failure.into()),
+                Some(News::Found(found)) => self.language.handle_found(&found.into()),
+                Some(News::Failed(failure)) => self.language.handle_failure(failure.into()),
                 Some(News::Ended | News::GivenUp) => self.phase = Phase::Closing,
             }
-            while let Some(output) = self.socks.poll_output() {
+            while let Some(output) = self.language.poll_output() {
                 match output {
                     Output::Reply(bytes) => self.reply.extend(bytes),
                     Output::Close => self.phase = Phase::Closing,

@@ -218,6 +218,8 @@ pub struct Config {
     pub directory: DirectoryWish,
     /// Where programs speak SOCKS to us.
     pub socks_ports: Vec<Port>,
+    /// Where they speak HTTP CONNECT.
+    pub http_tunnel_ports: Vec<Port>,
     /// Which of their requests are served.
     pub requests: Requests,
     /// What is logged, and where to. Never empty.
@@ -380,6 +382,7 @@ impl Config {
             least_descriptors: reader.number("ConnLimit")?,
             directory: reader.directory()?,
             socks_ports: reader.listeners("SocksPort")?,
+            http_tunnel_ports: reader.listeners("HTTPTunnelPort")?,
             requests: reader.requests()?,
             logs: reader.logs()?,
             log_granularity: reader.log_granularity()?,

@@ -201,6 +201,7 @@ pub static OPTIONS: &[Entry] = &[
     entry("FallbackDir", Lines, "", "where to ask for the first consensus, in place of the built-in places"),
     entry("FetchUselessDescriptors", Truth, "0", "kept; nothing is fetched that no circuit needs"),
     entry("GuardLifetime", Seconds, "0", "how long to keep a guard; 0 leaves it to the consensus"),
+    entry("HTTPTunnelPort", Listeners(port::Kind::Tunnels), "0", "where programs speak HTTP CONNECT to us"),
     entry("KeepalivePeriod", Seconds, "5 minutes", "how long a link may be silent before it is padded"),
     entry("LearnCircuitBuildTimeout", Truth, "1", "learn how long circuits take to build"),
     entry("Log", Lines, "", "what to log, and where to"),

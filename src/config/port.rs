@@ -132,6 +132,8 @@ const ADDRESS: Wanted = Wanted::Other("a port, ADDRESS:PORT, auto, unix:PATH or 
 pub enum Kind {
     /// Takes names and addresses.
     Names,
+    /// The same, and is at an address itself. C tor: `conn_listener_type_supports_af_unix`.
+    Tunnels,
     /// Takes look-ups alone.
     Dns,
     /// Takes addresses alone.
@@ -163,6 +165,9 @@ pub fn parse(text: &str, kind: Kind) -> Result<Reading, Wanted> {
     }
     flags.check(kind)?;
     let is_unix = matches!(at, Some(Place::Unix(_)));
+    if is_unix && kind != Kind::Names {
+        return Err(Wanted::Other("a port or ADDRESS:PORT, for only SocksPort takes unix:PATH"));
+    }
     if wants_socket && !is_unix {
         return Err(Wanted::Other("GroupWritable, WorldWritable and RelaxDirModeCheck only behind unix:PATH"));
     }
@@ -376,6 +381,8 @@ mod tests {
         ] {
             assert!(parse(&format!("9050 {text}"), Kind::Names).is_err(), "{text}");
         }
+        assert!(parse("unix:/x", Kind::Tunnels).is_err() && parse("unix:/x", Kind::Dns).is_err());
+        assert!(parse("8118 NoIPv4Traffic PreferIPv6", Kind::Tunnels).unwrap().unknown.is_empty());
         assert!(parse("5353 NoDNSRequest", Kind::Dns).is_err());
         assert!(parse("5353 NoIPv4Traffic NoIPv6Traffic", Kind::Dns).is_ok());
         assert_eq!(parse("9040 NoIPv4Traffic", Kind::Addresses).unwrap().unknown.len(), 1);
@@ -384,7 +391,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_panics(text in ".*|(unix:|\"|No|auto|:|[0-9\\[]|SessionGroup=| ){0,12}") {
-            for kind in [Kind::Names, Kind::Dns, Kind::Addresses] {
+            for kind in [Kind::Names, Kind::Tunnels, Kind::Dns, Kind::Addresses] {
                 let _ = parse(&text, kind);
             }
         }
