@@ -24,6 +24,7 @@ mod program;
 mod relays;
 mod shell;
 mod tor;
+mod tunnels;
 mod verdicts;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -57,6 +58,10 @@ const TESTS: &[Test] = &[
     ("our_program_goes_on_where_it_ended", kept::our_program_goes_on_where_it_ended),
     ("programs_fetch_through_tor_by_our_program", program::programs_fetch_through_tor_by_our_program),
     (outside::CURL, outside::curl_fetches_by_every_kind_of_socks),
+    (tunnels::CURL, tunnels::curl_fetches_through_http_tunnels),
+    (tunnels::CURL_REFUSED, tunnels::curl_is_told_why_a_tunnel_cannot_be),
+    ("failures_are_told_as_c_tor_tells_them", tunnels::failures_are_told_as_c_tor_tells_them),
+    ("tunnels_are_answered_as_c_tor_answers", tunnels::tunnels_are_answered_as_c_tor_answers),
     (outside::WGET, outside::wget_fetches_under_torsocks),
     (outside::REQUESTS_OF_PYTHON, outside::python_fetches_by_requests_and_by_pysocks),
     (outside::BROWSER, outside::a_browser_loads_a_page_with_all_its_parts),

@@ -16,6 +16,7 @@ use super::origin::{ADDRESS, HOST, Origin, TITLE, numbered, write_pattern};
 use super::program::{descriptor_limit, guest_on};
 use super::relays;
 use super::tor::Folder;
+use super::tunnels;
 
 /// How long one program may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -39,7 +40,9 @@ pub fn missing(test: &str) -> Option<&'static str> {
     };
     let has_curl = || has("curl", &["--version"]);
     match test {
-        CURL | CURLS_AT_ONCE | MUCH_AT_ONCE if !has_curl() => Some("curl is not installed"),
+        CURL | CURLS_AT_ONCE | MUCH_AT_ONCE | tunnels::CURL | tunnels::CURL_REFUSED if !has_curl() => {
+            Some("curl is not installed")
+        }
         WGET if !has("torsocks", &["--version"]) => Some("torsocks is not installed"),
         WGET if !has("wget", &["--version"]) => Some("wget is not installed"),
         REQUESTS_OF_PYTHON if !has(PYTHON, &["-c", "import socks, requests"]) => {
@@ -60,7 +63,7 @@ pub const BROWSER: &str = "a_browser_loads_a_page_with_all_its_parts";
 pub const LOOK_UPS: &str = "tor_resolve_finds_names_and_addresses";
 
 /// The server of all these tests.
-fn origin() -> &'static Origin {
+pub fn origin() -> &'static Origin {
     static ORIGIN: OnceLock<Origin> = OnceLock::new();
     ORIGIN.get_or_init(Origin::start)
 }
@@ -71,7 +74,7 @@ fn guest() -> Guest {
 }
 
 /// What a program says, which must do what it is told. Nothing of this machine's counts.
-fn said(program: &str, arguments: &[&str]) -> Vec<u8> {
+pub fn said(program: &str, arguments: &[&str]) -> Vec<u8> {
     let home = Folder::new();
     let mut command = Command::new("timeout");
     command.arg(PATIENCE.as_secs().to_string()).arg(program).args(arguments);
@@ -86,7 +89,7 @@ fn text(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(said(program, arguments)).unwrap().trim().to_owned()
 }
 
-fn bytes(length: u64) -> Vec<u8> {
+pub fn bytes(length: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     write_pattern(&mut bytes, length).unwrap();
     bytes

@@ -217,7 +217,7 @@ impl Draft {
                  AuthDirMaxServersPerAddr 0\nMinUptimeHidServDirectoryV2 0\nAuthDirTestReachability 0\n"
             }
             Kind::Relay => "ExitPolicy reject *:*\n",
-            Kind::Exit => "ExitRelay 1\nExitPolicyRejectPrivate 0\nExitPolicy accept *:*\n",
+            Kind::Exit => "ExitRelay 1\nIPv6Exit 1\nExitPolicyRejectPrivate 0\nExitPolicy accept *:*\n",
         });
         if self.kind == Kind::Exit {
             let names = self.data.join("resolv.conf");
