@@ -248,7 +248,7 @@ impl Driver {
                 self.log.warn(Domain::General, format_args!("state:{line}: {fault}. The line is left out."));
             }
             Output::Connected(request) => self.tell(request, News::Connected),
-            Output::Found(request, found) => self.tell(request, News::Found(found)),
+            Output::Found(request, found, seconds) => self.tell(request, News::Found(found, seconds)),
             Output::Failed(request, failure) => self.tell(request, News::Failed(failure)),
             Output::Ended { request, .. } => self.tell(request, News::Ended),
             Output::GivenUp(request) => self.tell(request, News::GivenUp),

@@ -141,8 +141,8 @@ impl Drop for Seat {
 pub enum News {
     /// The stream is open.
     Connected,
-    /// The look-up found this.
-    Found(Found),
+    /// The look-up found this, good for so many seconds.
+    Found(Found, u32),
     /// Nothing came of it.
     Failed(Failure),
     /// Nothing more comes.
@@ -480,7 +480,7 @@ impl Talk<'_> {
                     self.phase = Phase::Open;
                     self.language.handle_connected();
                 }
-                Some(News::Found(found)) => self.language.handle_found(&found.into()),
+                Some(News::Found(found, _)) => self.language.handle_found(&found.into()),
                 Some(News::Failed(failure)) => self.language.handle_failure(failure.into()),
                 Some(News::Ended | News::GivenUp) => self.phase = Phase::Closing,
             }

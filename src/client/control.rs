@@ -186,7 +186,7 @@ impl Client {
                     Host::Name(_) | Host::Onion(_) => {}
                 }
             }
-            What::Resolve(name) => *name = to_host,
+            What::Resolve(name, _) => *name = to_host,
             What::ResolvePtr(_) => return Err(Refused::NotWaiting),
         }
         self.streams.renew(no);

@@ -320,7 +320,9 @@ impl From<Failure> for StreamReason {
             Failure::NoExit => StreamReason::CantAttach,
             Failure::Exit(reason) => StreamReason::Far(reason),
             Failure::CircuitsBroke => StreamReason::Ours(EndReason::DESTROY),
-            Failure::NothingFound => StreamReason::Ours(EndReason::RESOLVEFAILED),
+            Failure::NothingFound | Failure::NothingNow | Failure::OtherKind => {
+                StreamReason::Ours(EndReason::RESOLVEFAILED)
+            }
             Failure::Closed(reason) => StreamReason::Ours(reason),
         }
     }

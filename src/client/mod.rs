@@ -83,8 +83,8 @@ pub enum Output {
     Progress(Progress),
     /// A stream is open.
     Connected(RequestNo),
-    /// A look-up found something, and is over.
-    Found(RequestNo, Found),
+    /// A look-up found something, good for so many seconds, and is over.
+    Found(RequestNo, Found, u32),
     /// Nothing comes of a request.
     Failed(RequestNo, Failure),
     /// The writer of a stream, which had found no room, may go on.

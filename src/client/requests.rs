@@ -25,7 +25,7 @@ impl Client {
         let no = RequestNo(self.ids.next());
         let port = match &wish.what {
             What::Connect { port, .. } => Some(*port),
-            What::Resolve(_) | What::ResolvePtr(_) => None,
+            What::Resolve(..) | What::ResolvePtr(_) => None,
         };
         self.note_activity(now.tick);
         self.bootstrap.stir();
@@ -144,18 +144,21 @@ impl Client {
         let Some(request) = self.streams.get(no) else { return };
         let found = streams::choose(answers, &request.wish.what);
         let (from, seconds) = (asked_for(&request.wish.what), answers.first().map_or(0, |(_, seconds)| *seconds));
-        let to = found.as_ref().map(|found| match found {
+        let to = found.as_ref().ok().map(|(found, _)| match found {
             Found::Ip(ip) => ip.uncover().to_string(),
             Found::Name(name) => name.uncover().clone(),
         });
         self.say_name(no, &from, to, seconds, now);
-        let Some(found) = found else { return self.fail(no, Failure::NothingFound, now) };
+        let (found, seconds) = match found {
+            Ok(found) => found,
+            Err(failure) => return self.fail(no, failure, now),
+        };
         self.say_stream(no, StreamStatus::Succeeded);
         self.say_stream(no, StreamStatus::Closed(StreamReason::Ours(EndReason::DONE)));
         if let Some(request) = self.streams.remove(no) {
             self.detach(&request, now);
         }
-        self.outputs.push_back(Output::Found(no, found));
+        self.outputs.push_back(Output::Found(no, found, seconds));
     }
 
     /// The far end ended a stream, or it fell with its circuit.
@@ -319,7 +322,7 @@ fn name_of(what: &What) -> Option<String> {
 /// What is looked up.
 fn asked_for(what: &What) -> String {
     match what {
-        What::Connect { host, .. } | What::Resolve(host) => host.as_str().to_owned(),
+        What::Connect { host, .. } | What::Resolve(host, _) => host.as_str().to_owned(),
         What::ResolvePtr(ip) => ip.to_string(),
     }
 }

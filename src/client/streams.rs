@@ -80,8 +80,8 @@ pub enum What {
         /// What the exit is told of them.
         flags: BeginFlags,
     },
-    /// Look a name up.
-    Resolve(ForExit),
+    /// Look up the addresses of a name that are of that kind; any, but IPv4 first.
+    Resolve(ForExit, Family),
     /// Look an address up.
     ResolvePtr(IpAddr),
 }
@@ -91,7 +91,7 @@ impl core::fmt::Debug for What {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             What::Connect { .. } => "Connect",
-            What::Resolve(_) => "Resolve",
+            What::Resolve(..) => "Resolve",
             What::ResolvePtr(_) => "ResolvePtr",
         })
     }
@@ -112,8 +112,12 @@ pub enum Failure {
     Exit(EndReason),
     /// Its circuit broke, and so did the others.
     CircuitsBroke,
-    /// The look-up found nothing.
+    /// The look-up found nothing, and will not.
     NothingFound,
+    /// It found nothing now.
+    NothingNow,
+    /// It found addresses, if any, of another kind.
+    OtherKind,
     /// A controller wanted it so.
     Closed(EndReason),
 }
@@ -199,7 +203,7 @@ impl Request {
             What::Connect { port, family, .. } => {
                 (Some(Target { port: *port, family: *family }), config.long_lived_ports.contains(port))
             }
-            What::Resolve(_) | What::ResolvePtr(_) => (None, false),
+            What::Resolve(..) | What::ResolvePtr(_) => (None, false),
         };
         let Wish { facts, fields, .. } = &self.wish;
         Demand { target, is_stable, avoided: &self.avoided, facts, fields: *fields }
@@ -606,27 +610,39 @@ impl Outcome {
     const NOTHING: Outcome = Outcome { failure: None, circuit: Fate::Stays };
 }
 
-/// The answer that a program gets of those that an exit gave. C tor: the first address of the
-/// kind that is wanted more, or the name.
-pub fn choose(answers: &[(Answer, u32)], what: &What) -> Option<Found> {
-    let address = |answer: &Answer| match answer {
-        Answer::Address(ip) => Some(*ip),
+/// The answer that a program gets of those that an exit gave, and for how many seconds it is good.
+/// C tor: the first address of the kind that is wanted more, or the name;
+/// `connection_ap_handshake_socks_got_resolved_cell`.
+pub fn choose(answers: &[(Answer, u32)], what: &What) -> Result<(Found, u32), Failure> {
+    let family = match what {
+        What::Resolve(_, family) => *family,
+        What::Connect { .. } | What::ResolvePtr(_) => Family::Either,
+    };
+    let address = |(answer, seconds): &(Answer, u32)| match answer {
+        Answer::Address(ip) => Some((Found::Ip(*ip), *seconds, ip.uncover().is_ipv4())),
         _ => None,
     };
-    match what {
-        What::ResolvePtr(_) => answers.iter().find_map(|(answer, _)| match answer {
-            Answer::Hostname(name) => {
-                let name = String::from_utf8(name.uncover().clone()).ok().filter(|name| is_plain(name))?;
-                Some(Found::Name(Sensitive::new(name)))
-            }
-            _ => None,
-        }),
-        _ => {
-            let all = || answers.iter().filter_map(|(answer, _)| address(answer));
-            let first = all().find(|ip| ip.uncover().is_ipv4()).or_else(|| all().next());
-            first.map(Found::Ip)
+    let name = |(answer, seconds): &(Answer, u32)| match answer {
+        Answer::Hostname(name) => {
+            let name = String::from_utf8(name.uncover().clone()).ok().filter(|name| is_plain(name))?;
+            Some((Found::Name(Sensitive::new(name)), *seconds))
         }
-    }
+        _ => None,
+    };
+    let first = |wants_ipv4| answers.iter().filter_map(address).find(|(.., is_ipv4)| *is_ipv4 == wants_ipv4);
+    let found = match (what, family) {
+        (What::ResolvePtr(_), _) => answers.iter().find_map(name),
+        (_, Family::Ipv4) => first(true).map(|(found, seconds, _)| (found, seconds)),
+        (_, Family::Ipv6) => first(false).map(|(found, seconds, _)| (found, seconds)),
+        (_, Family::Either) => first(true).or_else(|| first(false)).map(|(found, seconds, _)| (found, seconds)),
+    };
+    let has = |wanted: Answer| answers.iter().any(|(answer, _)| *answer == wanted);
+    found.ok_or(match what {
+        _ if has(Answer::TransientError) => Failure::NothingNow,
+        What::ResolvePtr(_) => Failure::NothingFound,
+        _ if has(Answer::PermanentError) => Failure::NothingFound,
+        _ => Failure::OtherKind,
+    })
 }
 
 /// A name that an exit gives goes to a program that may believe anything.
@@ -738,6 +754,37 @@ mod tests {
             streams.remove(RequestNo(number));
         }
         assert_eq!(streams.held(), 0);
+    }
+
+    #[test]
+    fn of_all_answers_the_one_that_was_wanted_is_chosen() {
+        let (v4, v6) = (IpAddr::from([192, 0, 2, 1]), "2001:db8::1".parse().unwrap());
+        let address = |ip: IpAddr, seconds| (Answer::Address(Sensitive::new(ip)), seconds);
+        let both = [address(v6, 6), address(v4, 4), address(IpAddr::from([192, 0, 2, 2]), 5)];
+        let ip = |ip: IpAddr, seconds| Ok((Found::Ip(Sensitive::new(ip)), seconds));
+        let (permanent, transient) = ((Answer::PermanentError, 9), (Answer::TransientError, 9));
+        for (answers, family, expected) in [
+            (&both[..], Family::Either, ip(v4, 4)),
+            (&both, Family::Ipv4, ip(v4, 4)),
+            (&both, Family::Ipv6, ip(v6, 6)),
+            (&both[..1], Family::Either, ip(v6, 6)),
+            (&both[..1], Family::Ipv4, Err(Failure::OtherKind)),
+            (&both[1..], Family::Ipv6, Err(Failure::OtherKind)),
+            (&[], Family::Either, Err(Failure::OtherKind)),
+            (core::slice::from_ref(&permanent), Family::Ipv4, Err(Failure::NothingFound)),
+            (&[permanent.clone(), transient.clone()], Family::Ipv4, Err(Failure::NothingNow)),
+        ] {
+            assert_eq!(
+                choose(answers, &What::Resolve(IpAddr::from([192, 0, 2, 1]).into(), family)),
+                expected,
+                "{answers:?} {family:?}"
+            );
+        }
+        let named = [both[0].clone(), (Answer::Hostname(Sensitive::new(b"a.b".to_vec())), 7)];
+        let name = Found::Name(Sensitive::new("a.b".to_owned()));
+        assert_eq!(choose(&named, &What::ResolvePtr(v4)), Ok((name, 7)));
+        assert_eq!(choose(&both, &What::ResolvePtr(v4)), Err(Failure::NothingFound));
+        assert_eq!(choose(&[transient], &What::ResolvePtr(v4)), Err(Failure::NothingNow));
     }
 
     #[test]

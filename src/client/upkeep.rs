@@ -216,7 +216,7 @@ impl Client {
                 let flags = if does_ipv6(*port) { *flags } else { flags.without(IPV6) };
                 tunnel.begin(exit, host.as_str(), *port, flags, true, entropy)
             }
-            What::Resolve(name) => tunnel.resolve(exit, name.as_str(), entropy),
+            What::Resolve(name, _) => tunnel.resolve(exit, name.as_str(), entropy),
             What::ResolvePtr(ip) => tunnel.resolve(exit, &reverse_name(*ip), entropy),
         };
         let Ok(at) = stream else {

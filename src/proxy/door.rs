@@ -142,7 +142,7 @@ impl Door<'_> {
         let asked_for = host.as_str().to_owned();
         let (traffic, prefers_ipv6) = self.traffic(request);
         let what = match (request.command, &request.host) {
-            (Command::Resolve, _) => What::Resolve(host),
+            (Command::Resolve, to) => What::Resolve(host, family(traffic, to)),
             (Command::ResolvePtr, Host::Ip(ip)) => What::ResolvePtr(*ip),
             (Command::ResolvePtr, _) => return Verdict::Refuse(Failure::Malformed),
             (Command::Connect, to) => {

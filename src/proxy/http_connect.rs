@@ -301,7 +301,9 @@ fn status(failure: Failure) -> (&'static str, Option<&'static str>) {
         Failure::OnionHasNoAddress | Failure::InternalHasNoName => (ODD_REASON, Some("c-tor/SOCKS_PROTOCOL")),
         Failure::Misc => ("500 Internal Server Error", Some("end/MISC")),
         Failure::NotDirectory => (ODD_REASON, Some("end/NOTDIRECTORY")),
-        Failure::ResolveFailed => ("503 Service Unavailable (resolve failed)", Some("end/RESOLVEFAILED")),
+        Failure::ResolveFailed | Failure::NotFound | Failure::OtherKind => {
+            ("503 Service Unavailable (resolve failed)", Some("end/RESOLVEFAILED"))
+        }
         Failure::NoRoute => ("503 Service Unavailable (no route)", Some("end/NOROUTE")),
         Failure::Refused => ("403 Forbidden (connection refused)", Some("end/CONNECTREFUSED")),
         Failure::ExitPolicy => ("403 Forbidden (exit policy)", Some("end/EXITPOLICY")),

@@ -210,8 +210,12 @@ pub enum Failure {
     Unattachable,
     /// The exit: MISC.
     Misc,
-    /// The exit: RESOLVEFAILED.
+    /// The exit: RESOLVEFAILED, or a look-up that came to nothing now.
     ResolveFailed,
+    /// A look-up of what nobody knows.
+    NotFound,
+    /// A name that has addresses of another kind, if any.
+    OtherKind,
     /// The exit: CONNECTREFUSED.
     Refused,
     /// The exit: EXITPOLICY.
@@ -256,7 +260,9 @@ impl From<client::Failure> for Failure {
             client::Failure::TimedOut => Failure::TimedOut,
             client::Failure::NoExit => Failure::Unattachable,
             client::Failure::CircuitsBroke => Failure::Destroyed,
-            client::Failure::NothingFound => Failure::ResolveFailed,
+            client::Failure::NothingFound => Failure::NotFound,
+            client::Failure::NothingNow => Failure::ResolveFailed,
+            client::Failure::OtherKind => Failure::OtherKind,
             client::Failure::Exit(reason) | client::Failure::Closed(reason) => reason.into(),
         }
     }

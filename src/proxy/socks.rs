@@ -392,7 +392,12 @@ pub fn code_v5(failure: Failure) -> u8 {
     match failure {
         Failure::Unsafe | Failure::PlaintextPort | Failure::TrafficOff | Failure::ExitPolicy => 2,
         Failure::NoDirectory => 3,
-        Failure::OnionHasNoAddress | Failure::InternalHasNoName | Failure::ResolveFailed | Failure::NoRoute => 4,
+        Failure::OnionHasNoAddress
+        | Failure::InternalHasNoName
+        | Failure::ResolveFailed
+        | Failure::NotFound
+        | Failure::OtherKind
+        | Failure::NoRoute => 4,
         Failure::Refused | Failure::Reset | Failure::Done => 5,
         Failure::TimedOut | Failure::ExitTimedOut => 6,
         Failure::Malformed

@@ -142,7 +142,7 @@ pub fn connect(host: &str, user: &str) -> Wish {
 
 /// A look-up.
 pub fn resolve(name: &str) -> Wish {
-    asked(What::Resolve(for_exit(name)), name, "")
+    asked(What::Resolve(for_exit(name), Family::Either), name, "")
 }
 
 /// Anything, asked for by a program whose name is `user`.
@@ -245,7 +245,7 @@ impl Shell {
             }
             Output::Progress(progress) => self.progress.push(progress),
             Output::Connected(no) => self.told(no).is_open = true,
-            Output::Found(no, found) => self.told(no).found = Some(found),
+            Output::Found(no, found, _) => self.told(no).found = Some(found),
             Output::Failed(no, failure) => self.told(no).failure = Some(failure),
             Output::Ended { request, is_clean } => self.told(request).end = Some(is_clean),
             Output::Writable(_) => {}
