@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a relay may go without the consensus that the authorities have. One that asked for
 /// it too early asks again after longer and longer times, but when it starts anew.
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a relay may be in no consensus, though others are; some votes.
+const LISTED_PATIENCE: Duration = Duration::from_secs(40);
 /// Where a relay keeps it.
 const CONSENSUS: &str = "cached-microdesc-consensus";
 const PAUSE: Duration = Duration::from_millis(200);
@@ -98,8 +100,9 @@ impl TorNetwork {
                 let file = |name| fs::read_to_string(draft.data.join(name)).unwrap_or_default();
                 let (text, log) = (file(CONSENSUS), file("notice.log"));
                 assert!(Instant::now() < end, "{} does not know all others:\n{text}\n{log}", draft.nickname);
-                if draft.kind != Kind::Authority {
-                    self.hurry(drafts, &mut began);
+                match draft.kind {
+                    Kind::Authority => self.start_unlisted(drafts, &text, &mut began),
+                    Kind::Relay | Kind::Exit => self.hurry(drafts, &mut began),
                 }
                 thread::sleep(PAUSE);
             }
@@ -108,8 +111,19 @@ impl TorNetwork {
 
     /// Starts those anew that have asked too early.
     fn hurry(&mut self, drafts: &[Draft], began: &mut [Instant]) {
+        self.start_anew(drafts, began, |draft, age| !draft.knows(drafts.len()) && age > RELAY_PATIENCE);
+    }
+
+    /// Starts those anew of which no consensus has heard for long.
+    fn start_unlisted(&mut self, drafts: &[Draft], consensus: &str, began: &mut [Instant]) {
+        let is_listed = |draft: &Draft| consensus.contains(&format!("\nr {} ", draft.nickname));
+        let is_authority = |draft: &Draft| draft.kind == Kind::Authority;
+        self.start_anew(drafts, began, |draft, age| !is_authority(draft) && !is_listed(draft) && age > LISTED_PATIENCE);
+    }
+
+    fn start_anew(&mut self, drafts: &[Draft], began: &mut [Instant], should: impl Fn(&Draft, Duration) -> bool) {
         for ((draft, process), began) in drafts.iter().zip(&mut self.processes).zip(began) {
-            if !draft.knows(drafts.len()) && began.elapsed() > RELAY_PATIENCE {
+            if should(draft, began.elapsed()) {
                 process.stop();
                 // Or it would be content with an old one.
                 let _ = fs::remove_file(draft.data.join(CONSENSUS));
