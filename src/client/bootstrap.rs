@@ -422,6 +422,8 @@ impl Bootstrap {
             Err(_) => self.servers.directories.on_failure(server, now.tick, entropy),
         }
         match result.is_ok() || has_brought {
+            // That there is nothing newer has a pause of its own.
+            false if matches!(result, Err(directory::Error::ConsensusOutdated | directory::Error::NotNewer)) => {}
             true => self.pace(kind).on_success(),
             false => self.pace(kind).on_failure(now.tick, entropy),
         }
@@ -460,6 +462,10 @@ impl Bootstrap {
 
     /// A guard is to be asked, which may not be before then: the same will be ordered again.
     pub fn postpone(&mut self, no: FetchNo, until: Tick) {
+        if self.fetches.get(&no).is_some_and(|fetch| fetch.what.kind() == Kind::Microdescs) {
+            // Nobody was asked.
+            self.last_microdescs = None;
+        }
         self.handle_cancelled(no);
         self.hold = Some(until);
     }
@@ -495,6 +501,9 @@ impl Bootstrap {
         if self.pause.take().is_some() {
             self.plan_next(now, entropy);
         }
+        // What did not fit the clock was nobody's fault.
+        self.consensus_pace.on_success();
+        self.servers.directories.forgive();
         self.measure();
     }
 
@@ -502,7 +511,7 @@ impl Bootstrap {
     pub fn on_network_back(&mut self) {
         if self.reaching.failures() > 0 {
             self.reaching.on_success();
-            self.is_stirred = true;
+            (self.hold, self.is_stirred) = (None, true);
             self.noted.retain(|noted| !matches!(noted, Notice::Unreachable(_)));
         }
     }
@@ -649,6 +658,8 @@ impl Bootstrap {
             self.servers.directories.next_deadline(now.tick),
             next,
             later(self.pause.map(|(until, _)| until)),
+            // A clock that is set in the meantime tells nobody.
+            self.pause.filter(|_| !self.is_live(now.wall)).map(|_| now.tick + STALE_WAIT),
             later(few.map(|last| last + self.asking.max_wait_for_few)),
             later(self.next_first(now)),
             self.next_stall(now.tick),
@@ -781,16 +792,18 @@ impl Bootstrap {
         now: Now,
         entropy: &mut dyn Entropy,
     ) -> Result<(), directory::Error> {
-        let mut is_changed = false;
+        let (mut is_changed, mut bad) = (false, None);
         for certificate in certs::check_all(text) {
             match certificate {
                 Ok(certificate) if asked.contains(&certificate.ids()) => {
                     is_changed |= self.certificates.insert(certificate, self.servers.trusted());
                 }
                 Ok(_) => {}
-                Err(error) => self.tell(Err(error)),
+                Err(error) => bad = bad.or(Some(error)),
             }
         }
+        // Of many that are bad, one is enough to be told of.
+        bad.into_iter().for_each(|error| self.tell(Err(error)));
         if is_changed {
             self.keep.save_certificates(&self.certificates);
         }

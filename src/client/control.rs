@@ -183,7 +183,7 @@ impl Client {
                 match to {
                     Host::Ip(IpAddr::V4(_)) => *family = Family::Ipv4,
                     Host::Ip(IpAddr::V6(_)) => *family = Family::Ipv6,
-                    Host::Name(_) | Host::Onion(_) => {}
+                    Host::Name(_) | Host::Onion(_) => *family = Family::Either,
                 }
             }
             What::Resolve(name, _) => *name = to_host,
@@ -191,6 +191,7 @@ impl Client {
         }
         self.streams.renew(no);
         self.say_stream(no, StreamStatus::Redirected);
+        self.stir();
         Ok(())
     }
 

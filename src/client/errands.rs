@@ -212,6 +212,7 @@ impl Client {
         };
         self.bootstrap.on_step(Progress::Connecting);
         let Some(link) = self.link_to(&goal, now) else {
+            guard.inspect(|choice| self.pool.guards.on_cancelled(&choice.id));
             return self.bootstrap.handle_failure(fetch, now, entropy);
         };
         let no = self.next_tunnel();
@@ -223,6 +224,7 @@ impl Client {
             self.directories.insert(no, errand);
             self.say_circuit(no, CircuitStatus::Launched);
         } else {
+            guard.inspect(|choice| self.pool.guards.on_cancelled(&choice.id));
             self.bootstrap.handle_failure(fetch, now, entropy);
         }
     }

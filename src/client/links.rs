@@ -225,6 +225,11 @@ impl Links {
         }
     }
 
+    /// Whether any circuit over it ever got its first hop.
+    pub fn has_answered(&self, no: LinkNo) -> bool {
+        self.known.get(&no).is_some_and(|known| known.slowest.is_some())
+    }
+
     /// What was begun over it then got no answer in time. If nothing else came since, its
     /// connection is probably dead, and nobody has noticed: another is made for those who come,
     /// and what is on it may still wake up. Without that, all the circuits of an outage would

@@ -690,16 +690,15 @@ impl Client {
 
     fn drop_circuit(&mut self, no: TunnelNo, end: End, why: CircuitReason, now: Now, entropy: &mut dyn Entropy) {
         let was_built = self.pool.get(no).is_some_and(|circuit| circuit.phase >= Phase::Waiting);
-        if let (End::TooSlow, Some(circuit)) = (end, self.pool.get(no))
-            && let Some(begun) = circuit.begun().filter(|_| circuit.hops_built() == 0)
-        {
-            let link = circuit.link;
-            self.on_unanswered(link, begun, now, entropy);
-        }
+        let unanswered = self.pool.get(no).filter(|it| end == End::TooSlow && it.hops_built() == 0);
+        let unanswered = unanswered.and_then(|circuit| Some((circuit.link, circuit.begun()?)));
         self.say_circuit(no, if was_built { CircuitStatus::Closed(why) } else { CircuitStatus::Failed(why) });
         self.junction.drop_tunnel(no, now);
         let world = world(&self.bootstrap, &self.setup, now);
         self.pool.on_closed(no, end, world.as_ref(), entropy);
+        if let Some((link, begun)) = unanswered {
+            self.on_unanswered(link, begun, now, entropy);
+        }
         self.stir_for(Hope::Circuits);
     }
 

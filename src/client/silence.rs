@@ -108,12 +108,16 @@ impl Client {
     }
 
     /// Whoever waits for a link that is silent goes another way, and blames nobody: it is the
-    /// connection that is dead, and not the relay behind it.
+    /// connection that is dead, and not the relay behind it. Unless the relay has never answered
+    /// there: then its circuits run out of their time, which is its fault.
     fn leave_silent(&mut self, link: LinkNo, now: Now, entropy: &mut dyn Entropy) {
         self.pool.set_reach(link, false);
         let asked: Vec<(RequestNo, TunnelNo, StreamAt)> = self.asked_over(link).collect();
         for (no, tunnel, at) in asked {
             self.ask_again(no, tunnel, at, now);
+        }
+        if !self.links.has_answered(link) {
+            return self.stir();
         }
         let being_built = self.pool.iter().filter(|(_, it)| it.link == link && it.hops_built() == 0);
         let being_built: Vec<TunnelNo> = being_built.map(|(no, _)| no).collect();

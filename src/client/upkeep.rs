@@ -272,6 +272,23 @@ impl Client {
         now: Now,
         entropy: &mut dyn Entropy,
     ) -> Option<TunnelNo> {
+        let guard = path.guard;
+        let begun = self.begin_over(path, is_stable, purpose, demand, now, entropy);
+        if begun.is_none() {
+            guard.inspect(|choice| self.pool.guards.on_cancelled(&choice.id));
+        }
+        begun
+    }
+
+    fn begin_over(
+        &mut self,
+        path: Path,
+        is_stable: bool,
+        purpose: Purpose,
+        demand: Option<&Demand<'_>>,
+        now: Now,
+        entropy: &mut dyn Entropy,
+    ) -> Option<TunnelNo> {
         let first = path.hops.first()?;
         let goal = Goal::direct(first.ids, vec![path.address]);
         let link = self.link_to(&goal, now)?;

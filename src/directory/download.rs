@@ -132,6 +132,11 @@ impl Directories {
         }
     }
 
+    /// All may be asked again.
+    pub fn forgive(&mut self) {
+        self.failed.clear();
+    }
+
     /// One gave what was asked for.
     pub fn on_success(&mut self, id: &RsaId) {
         self.failed.remove(id);

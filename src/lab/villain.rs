@@ -46,6 +46,7 @@ pub enum Villain {
     UnknownCircuit,
     CreateToClient,
     PaddingNegotiateToClient,
+    SwallowsCircuits,
     EarlyDestroy,
     RelayEarlyToClient,
     DropsCells,
@@ -82,7 +83,7 @@ pub enum Villain {
 }
 
 /// Every villain: the name it is asked for by, and what it does.
-const ALL: [(Villain, &str, &str); 47] = [
+const ALL: [(Villain, &str, &str); 48] = [
     (Villain::WrongIdentity, "wrong-identity", "proves another identity than its own"),
     (Villain::ExpiredCertificates, "expired-certificates", "shows certificates whose time is over"),
     (Villain::CertsAfterChallenge, "certs-after-challenge", "sends CERTS behind AUTH_CHALLENGE"),
@@ -97,6 +98,7 @@ const ALL: [(Villain, &str, &str); 47] = [
     (Villain::UnknownCircuit, "unknown-circuit", "sends a cell of a circuit that is not there"),
     (Villain::CreateToClient, "create-to-client", "opens a circuit to its client"),
     (Villain::PaddingNegotiateToClient, "padding-negotiate-to-client", "tells its client how to pad"),
+    (Villain::SwallowsCircuits, "swallows-circuits", "answers no circuit"),
     (Villain::EarlyDestroy, "early-destroy", "destroys each circuit once it is made"),
     (Villain::RelayEarlyToClient, "relay-early-to-client", "answers in RELAY_EARLY cells"),
     (Villain::DropsCells, "drops-cells", "drops every tenth relay cell"),
@@ -302,6 +304,7 @@ impl Mangler {
                 out.extend(cell);
                 out.extend(circuit_cell(0xFFFF_FFFF, CellCommand::RELAY));
             }
+            (Villain::SwallowsCircuits, CellCommand::CREATED2 | CellCommand::CREATED_FAST) => {}
             (_, CellCommand::RELAY) => self.relay_cell(cell, out),
             _ => out.extend(cell),
         }

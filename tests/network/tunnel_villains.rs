@@ -76,6 +76,7 @@ fn expected(villain: Villain) -> (usize, Falls) {
         | V::UnknownCircuit
         | V::CreateToClient
         | V::PaddingNegotiateToClient
+        | V::SwallowsCircuits
         | V::Trickle
         | V::EndlessDirectory
         | V::DecompressionBomb

@@ -23,6 +23,7 @@ use cepa::lab::seed::SeededEntropy;
 use cepa::lab::villain::{STALL_AFTER, Villain};
 use miniz_oxide::inflate::TINFLStatus;
 
+use super::driver::{Ask, Driver};
 use super::near::{Event, Near, ntor_start, target};
 use super::seed;
 
@@ -49,6 +50,12 @@ fn show(villain: Villain, seed: u64) {
         V::UnknownCircuit => fails(villain, seed, Error::UnknownCircuit),
         V::CreateToClient => fails(villain, seed, Error::CreateFromRelay),
         V::PaddingNegotiateToClient => fails(villain, seed, Error::PaddingNegotiateFromRelay),
+        V::SwallowsCircuits => {
+            let (mut network, relays) = network(villain, 0, seed);
+            let mut driver = Driver::dial(&mut network, &[(relays[0], Ask::Ntor)], seed);
+            driver.run_for(&mut network, Duration::from_secs(20));
+            assert!(driver.link_error.is_none() && driver.tunnel.hop_count() == 0);
+        }
         V::RelayEarlyToClient => {
             let (mut network, relays) = network(villain, 0, seed);
             let mut near = Near::dial(&mut network, relays[0]);

@@ -17,6 +17,10 @@ use super::{MINUTE, Meeting, Place, SECONDS, assert_served};
 /// C tor: how long a handshake of a link may take, and what was begun meanwhile to be made up for.
 const HANDSHAKE: Duration = Duration::from_secs(70);
 
+/// How long a circuit may take of which nobody knows how long it should, and what was begun
+/// meanwhile to be made up for.
+const CIRCUIT: Duration = Duration::from_secs(80);
+
 /// The link falls with that error, before a circuit is made.
 fn is_left(villain: Villain, error: Error) {
     falls(villain, error, SECONDS, 0.0);
@@ -128,6 +132,21 @@ pub fn a_guard_that_opens_a_circuit_to_us_is_left() {
 #[test]
 pub fn a_guard_that_tells_us_how_to_pad_is_left() {
     is_left(Villain::PaddingNegotiateToClient, Error::PaddingNegotiateFromRelay);
+}
+
+/// Its link is open, and stays: only of circuits it says nothing. C tor: as long as circuits have
+/// that nobody has timed.
+#[test]
+pub fn a_guard_that_answers_no_circuit_is_left_after_a_minute() {
+    let mut meeting = Meeting::of(Villain::SwallowsCircuits, Place::Guard, false).ready();
+    assert_served(&meeting.fetch("first", CIRCUIT));
+    assert!(meeting.is_down());
+    for _ in 0..8 {
+        meeting.wait(MINUTE);
+        assert_served(&meeting.fetch("first", SECONDS));
+    }
+    assert!(meeting.is_down() && !meeting.uses_villain(0));
+    assert_eq!(meeting.dials().0, 1);
 }
 
 /// Its circuits have their first hop by then, and count. It is left all the same, or the next

@@ -56,6 +56,7 @@ fn answer_to(villain: Villain) -> fn() {
         V::UnknownCircuit => links::a_guard_that_speaks_of_no_circuit_is_left,
         V::CreateToClient => links::a_guard_that_opens_a_circuit_to_us_is_left,
         V::PaddingNegotiateToClient => links::a_guard_that_tells_us_how_to_pad_is_left,
+        V::SwallowsCircuits => links::a_guard_that_answers_no_circuit_is_left_after_a_minute,
         V::RelayEarlyToClient => links::a_guard_that_marks_a_circuit_is_left,
         V::EarlyDestroy => circuits::a_guard_that_destroys_every_circuit_is_kept_and_not_hurried,
         V::DropsCells => circuits::a_guard_that_drops_cells_breaks_what_it_touches,
