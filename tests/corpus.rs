@@ -1,6 +1,6 @@
 //! The fuzz bodies on stable: their corpora and past crashes, then mutants of both for a while.
 //!
-//! Knows no coverage, so it digs less deep than `fuzz/`, whose sixteen mains call the same
+//! Knows no coverage, so it digs less deep than `fuzz/`, whose seventeen mains call the same
 //! functions. `CEPA_CORPUS_SECONDS` is how long each target is mutated (default 1), and
 //! `CEPA_CORPUS_SEED` which mutants come: the same seed gives the same ones in the same order.
 //! An input that makes a target panic is printed in hex, to be kept under `fuzz/crashes/`.
@@ -56,6 +56,7 @@ targets! {
     torrc: cepa::internal::config::torrc::fuzz_torrc, TORRC_WORDS;
     socks: cepa::internal::proxy::socks::fuzz_socks, SOCKS_WORDS;
     http_connect: cepa::internal::proxy::http_connect::fuzz, HTTP_CONNECT_WORDS;
+    dns: cepa::internal::proxy::dns::fuzz, DNS_WORDS;
     decompress: cepa::internal::directory::decompress::fuzz, DECOMPRESS_WORDS;
     state: cepa::internal::client::state::fuzz, STATE_WORDS;
 }
@@ -135,6 +136,17 @@ const HTTP_CONNECT_WORDS: &[&[u8]] = &[
     b"Proxy-Authorization: Basic dG9yOg==",
     b".onion",
     b"http://",
+];
+const DNS_WORDS: &[&[u8]] = &[
+    b"\0\x01\0\0\0\0\0\0",
+    b"\0\x01\0\x01",
+    b"\0\x1C\0\x01",
+    b"\0\x0C\0\x01",
+    b"\x07in-addr\x04arpa\0",
+    b"\x03ip6\x04arpa\0",
+    b"\x05onion\0",
+    b"\x011",
+    &[0xC0, 12],
 ];
 const CONSDIFF_WORDS: &[&[u8]] = &[b"\n", b"1", b"7", b",", b"$d\n", b"a\n", b"c\n", b"d\n", b"\n.\n", b"0a\nx\n.\n"];
 const STATE_WORDS: &[&[u8]] = &[

@@ -74,7 +74,7 @@ impl Door<'_> {
             (Protocol::HttpConnect, Some(it)) if http_connect::is_old_authorization(&it.user) => {
                 notices.push(Notice::OldAuthorization);
             }
-            (Protocol::HttpConnect, _) => {}
+            (Protocol::HttpConnect | Protocol::Dns, _) => {}
             (Protocol::Socks4 | Protocol::Socks4a | Protocol::Socks5, _) => self.check_safety(request, notices)?,
         }
         let (traffic, _) = self.traffic(request);
@@ -119,7 +119,11 @@ impl Door<'_> {
 
     /// What the port lets through of what the request wants, and whether IPv6 is better.
     fn traffic(&self, request: &Request) -> (Traffic, bool) {
-        let Flags { traffic, prefer_ipv6, .. } = *self.flags;
+        let Flags { mut traffic, prefer_ipv6, .. } = *self.flags;
+        // C tor: the port for look-ups has what each asks for, whatever its flags say.
+        if request.protocol == Protocol::Dns {
+            traffic = Traffic { ipv4: true, ipv6: true, dns: true, onion: false };
+        }
         match request.preference {
             None => (traffic, prefer_ipv6),
             Some(Preference::Ipv4First) => (traffic, false),
@@ -158,6 +162,7 @@ impl Door<'_> {
             // the version of SOCKS.
             protocol: match request.protocol {
                 Protocol::HttpConnect => 0,
+                Protocol::Dns => 1,
                 Protocol::Socks4 | Protocol::Socks4a => 4,
                 Protocol::Socks5 => 5,
             },
@@ -311,6 +316,25 @@ mod tests {
             assert_eq!((family, flags), expected, "{line} {host}");
         }
     }
+    #[test]
+    fn look_ups_by_datagrams_get_the_kind_they_ask_for_and_no_onion() {
+        let judge = |host: &str, preference| {
+            let (host, protocol) = (Host::parse_loosely(host).unwrap(), Protocol::Dns);
+            let command = Command::Resolve;
+            let request = Request { command, host, port: 0, protocol, credentials: None, preference: Some(preference) };
+            let (verdict, notices) = judge_request("1 NoIPv4Traffic PreferIPv6", "TestSocks 1\nSafeSocks 1", &request);
+            assert!(notices.is_empty());
+            verdict
+        };
+        for (preference, expected) in [(Preference::Ipv4Only, Family::Ipv4), (Preference::Ipv6Only, Family::Ipv6)] {
+            let Verdict::Ask(wish) = judge("example.com", preference) else { panic!("{preference:?}") };
+            assert!(matches!(wish.what, What::Resolve(_, family) if family == expected) && wish.facts.protocol == 1);
+            assert!(matches!(judge(ONION, preference), Verdict::Refuse(Failure::TrafficOff)));
+        }
+        assert!(matches!(judge("10.0.0.1", Preference::Ipv4Only), Verdict::Answer(Found::Ip(_))));
+        assert!(matches!(judge("10.0.0.1", Preference::Ipv6Only), Verdict::Refuse(Failure::TrafficOff)));
+    }
+
     #[test]
     fn http_has_no_safety_and_may_mind_which_addresses_it_gets() {
         let request = |host: &str, port, user: Option<&str>, preference| Request {

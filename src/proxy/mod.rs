@@ -2,10 +2,11 @@
 //!
 //! What can be asked for ([`Request`]), and why it can fail ([`Failure`]), whichever language
 //! the program speaks; each language is a file, with its table of answers, and [`Language`] is
-//! whichever of them a connection speaks. Opens no socket and decides nothing about circuits: the
+//! whichever of them a connection speaks; `dns.rs` has none. Opens no socket and decides nothing about circuits: the
 //! client does. Called by the shell, one machine for each connection of a program. Spec:
 //! socks-extensions; tor-spec, "Remote hostname lookup".
 
+pub mod dns;
 pub mod door;
 pub mod http_connect;
 pub mod socks;
@@ -86,6 +87,8 @@ pub enum Protocol {
     Socks5,
     /// HTTP CONNECT.
     HttpConnect,
+    /// Look-ups by datagrams.
+    Dns,
 }
 
 /// What a connection speaks.
