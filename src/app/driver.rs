@@ -18,6 +18,7 @@ use tokio::task::spawn_local;
 use super::conn::{self, Bell, Dialler};
 use super::files::{Done, Files};
 use super::logging::{Logger, Rarely};
+use super::look_ups::Answers;
 use super::program::{self, Mailbox, News};
 use super::runtime::{SystemClock, SystemEntropy};
 use crate::base::time::Now;
@@ -44,8 +45,8 @@ pub struct Driver {
     dialler: Dialler,
     /// The bell of each connection to a relay.
     links: RefCell<BTreeMap<LinkNo, Rc<Bell>>>,
-    /// The mailbox of each program that asked for something.
-    programs: RefCell<BTreeMap<RequestNo, Rc<Mailbox>>>,
+    /// Who is told what becomes of each request.
+    programs: RefCell<BTreeMap<RequestNo, Recipient>>,
     /// Where reads from programs go before the client takes them; one for all, since nothing
     /// waits meanwhile.
     scratch: RefCell<Vec<u8>>,
@@ -59,12 +60,39 @@ pub struct Driver {
     doomed: Notify,
 }
 
+/// Who is told what becomes of a request.
+pub enum Recipient {
+    /// The program that made it, on a connection of its own.
+    Program(Rc<Mailbox>),
+    /// A port for look-ups.
+    LookUps(Rc<Answers>),
+}
+
+impl Recipient {
+    fn tell(&self, request: RequestNo, news: News) {
+        match self {
+            Recipient::Program(mailbox) => mailbox.tell(news),
+            Recipient::LookUps(answers) => answers.tell(request, news),
+        }
+    }
+
+    /// Says how many bytes are taken at once. A look-up brings none.
+    fn deliver(&self, bytes: &[u8]) -> usize {
+        match self {
+            Recipient::Program(mailbox) => mailbox.deliver(bytes),
+            Recipient::LookUps(_) => bytes.len(),
+        }
+    }
+}
+
 /// What is warned of once in a while.
 pub struct Rare {
     /// No more programs fit.
     pub full: Rarely,
     /// Nobody can be accepted.
     pub deaf: Rarely,
+    /// Somebody asks who may not.
+    pub stranger: Rarely,
     /// Names are looked up elsewhere.
     pub unsafe_socks: Rarely,
     /// Who asks is said in an old form.
@@ -82,6 +110,7 @@ impl Default for Rare {
         Rare {
             full: rarely(60),
             deaf: rarely(60),
+            stranger: rarely(5),
             unsafe_socks: rarely(5),
             old_authorization: rarely(5),
             refused: rarely(5),
@@ -92,7 +121,7 @@ impl Default for Rare {
 
 /// Takes what a read of a link brings for programs.
 struct Delivery<'a> {
-    programs: &'a BTreeMap<RequestNo, Rc<Mailbox>>,
+    programs: &'a BTreeMap<RequestNo, Recipient>,
     /// What their sockets took at once.
     taken: Vec<(RequestNo, usize)>,
 }
@@ -100,7 +129,7 @@ struct Delivery<'a> {
 impl Reader for Delivery<'_> {
     fn data(&mut self, request: RequestNo, bytes: &[u8]) {
         // What is for nobody any more is as good as taken.
-        let taken = self.programs.get(&request).map_or(bytes.len(), |mailbox| mailbox.deliver(bytes));
+        let taken = self.programs.get(&request).map_or(bytes.len(), |recipient| recipient.deliver(bytes));
         if taken > 0 {
             self.taken.push((request, taken));
         }
@@ -253,7 +282,7 @@ impl Driver {
             Output::Ended { request, .. } => self.tell(request, News::Ended),
             Output::GivenUp(request) => self.tell(request, News::GivenUp),
             Output::Writable(request) => {
-                if let Some(mailbox) = self.programs.borrow().get(&request) {
+                if let Some(Recipient::Program(mailbox)) = self.programs.borrow().get(&request) {
                     mailbox.ring();
                 }
             }
@@ -261,8 +290,8 @@ impl Driver {
     }
 
     fn tell(&self, request: RequestNo, news: News) {
-        if let Some(mailbox) = self.programs.borrow().get(&request) {
-            mailbox.tell(news);
+        if let Some(recipient) = self.programs.borrow().get(&request) {
+            recipient.tell(request, news);
         }
     }
 
@@ -367,11 +396,11 @@ impl Driver {
 
     // --- programs ------------------------------------------------------------------------
 
-    /// A program wants something; what becomes of it is told to the mailbox.
-    pub fn request(self: &Rc<Self>, wish: Wish, mailbox: Rc<Mailbox>) -> RequestNo {
-        // What comes of it at once must find the mailbox.
+    /// A program wants something; what becomes of it is told to the recipient.
+    pub fn request(self: &Rc<Self>, wish: Wish, recipient: Recipient) -> RequestNo {
+        // What comes of it at once must find the recipient.
         let no = self.client.borrow_mut().request(wish, self.clock.now(), &mut SystemEntropy);
-        self.programs.borrow_mut().insert(no, mailbox);
+        self.programs.borrow_mut().insert(no, recipient);
         self.settle();
         no
     }

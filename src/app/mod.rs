@@ -14,6 +14,7 @@ pub mod driver;
 pub mod files;
 pub mod listener;
 pub mod logging;
+pub mod look_ups;
 pub mod paths;
 pub mod ports;
 pub mod program;

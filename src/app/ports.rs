@@ -1,7 +1,7 @@
 //! The ports that programs connect to: which are open, who is let in, and what becomes of them
 //! where the options change.
 //!
-//! Opens no socket itself (`listener.rs`), and serves nobody (`program.rs`). Called by `mod.rs` and
+//! Opens no socket itself (`listener.rs`), and serves nobody (`program.rs`, `look_ups.rs`). Called by `mod.rs` and
 //! `client.rs` at the start, and by `reload.rs`. Spec: none. C tor: `retry_all_listeners`,
 //! `connection_handle_listener_read` in core/mainloop/connection.c.
 //! Differs: a port that stays has the flags that its line has now; C tor's keeps its old ones. A
@@ -12,23 +12,26 @@ use core::cell::RefCell;
 use core::time::Duration;
 use std::rc::Rc;
 
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::driver::Driver;
-use super::listener::Listener;
+use super::listener::{self, Listener};
+use super::look_ups::{Datagrams, LookUps, Room};
 use super::program::{self, Entry, Seats};
 use super::{Error, descriptors};
 use crate::base::redact::Sensitive;
-use crate::config::port::{Flags, Place, Port};
+use crate::config::port::{Flags, Place, Port, SocketMode};
 use crate::config::{Config, Domain};
 
 /// How long nobody is let in after it has failed, which is when descriptors run out; ours.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// All ports, and who comes there.
 pub struct Ports {
     driver: Rc<Driver>,
     seats: Rc<Seats>,
+    room: Rc<Room>,
     /// In the order of their lines.
     open: Vec<Open>,
     /// What the next one is called. None is called as one before it: circuits of a port that is
@@ -43,13 +46,19 @@ pub enum Kind {
     Socks,
     /// HTTP CONNECT.
     HttpTunnel,
+    /// Look-ups by datagrams.
+    Dns,
 }
 
 impl Kind {
     /// The lines of all of them. C tor: without a network nothing is listened to but what controls
     /// it.
     fn lines(config: &Config) -> Vec<(Kind, &Port)> {
-        let kinds = [(Kind::Socks, &config.socks_ports), (Kind::HttpTunnel, &config.http_tunnel_ports)];
+        let kinds = [
+            (Kind::Socks, &config.socks_ports),
+            (Kind::HttpTunnel, &config.http_tunnel_ports),
+            (Kind::Dns, &config.dns_ports),
+        ];
         let kinds = kinds.into_iter().filter(|_| !config.is_network_disabled);
         kinds.flat_map(|(kind, ports)| ports.iter().map(move |port| (kind, port))).collect()
     }
@@ -59,6 +68,7 @@ impl Kind {
         match self {
             Kind::Socks => "SocksPort",
             Kind::HttpTunnel => "HTTPTunnelPort",
+            Kind::Dns => "DNSPort",
         }
     }
 
@@ -67,6 +77,7 @@ impl Kind {
         match self {
             Kind::Socks => "Socks listener",
             Kind::HttpTunnel => "HTTP tunnel listener",
+            Kind::Dns => "DNS listener",
         }
     }
 }
@@ -80,9 +91,57 @@ struct Open {
 
 /// What its task knows of it.
 struct Gate {
-    listener: Listener,
+    socket: Socket,
     /// For whoever comes next.
     entry: RefCell<Rc<Entry>>,
+    /// Nobody is to come any more.
+    closing: Notify,
+}
+
+/// What is open there.
+enum Socket {
+    /// For connections.
+    Streams(Listener),
+    /// For datagrams.
+    Datagrams(Datagrams),
+}
+
+impl Socket {
+    fn open(kind: Kind, port: &Port) -> Result<Socket, listener::Fault> {
+        match kind {
+            Kind::Socks | Kind::HttpTunnel => Listener::open(port).map(Socket::Streams),
+            Kind::Dns => Datagrams::open(&port.at).map(Socket::Datagrams),
+        }
+    }
+
+    fn at(&self) -> &str {
+        match self {
+            Socket::Streams(listener) => listener.at(),
+            Socket::Datagrams(datagrams) => datagrams.at(),
+        }
+    }
+
+    fn is_at(&self, place: &Place) -> bool {
+        match self {
+            Socket::Streams(listener) => listener.is_at(place),
+            Socket::Datagrams(datagrams) => datagrams.is_at(place),
+        }
+    }
+
+    /// Whether it may stand where it does, for those whom the mode lets in.
+    fn check(&self, mode: SocketMode) -> Result<(), listener::Fault> {
+        match self {
+            Socket::Streams(listener) => listener.check(mode),
+            Socket::Datagrams(_) => Ok(()),
+        }
+    }
+
+    fn set_mode(&self, mode: SocketMode) -> std::io::Result<()> {
+        match self {
+            Socket::Streams(listener) => listener.set_mode(mode),
+            Socket::Datagrams(_) => Ok(()),
+        }
+    }
 }
 
 /// What becomes of all ports, to which nothing has happened yet: for each line what it listens
@@ -93,19 +152,19 @@ enum Step {
     /// By the port that is called so, which is open.
     Stay(u32),
     /// By one that is open now, and lets nobody in yet.
-    New(Listener),
+    New(Socket),
 }
 
 impl Ports {
     /// None yet.
     pub fn new(driver: &Rc<Driver>) -> Ports {
         let seats = Seats::new(descriptors::limit());
-        Ports { driver: Rc::clone(driver), seats, open: Vec::new(), next: 0 }
+        Ports { driver: Rc::clone(driver), seats, room: Rc::default(), open: Vec::new(), next: 0 }
     }
 
     /// Where they are, in the order of their lines.
     pub fn places(&self) -> Vec<String> {
-        self.open.iter().map(|open| open.gate.listener.at().to_owned()).collect()
+        self.open.iter().map(|open| open.gate.socket.at().to_owned()).collect()
     }
 
     /// Opens whatever a configuration asks for and is not open yet; all of it, or nothing.
@@ -116,11 +175,11 @@ impl Ports {
         let mut steps = Vec::new();
         // What is content with any port must not take one that another line names.
         for (line, (kind, port)) in named.into_iter().chain(autos) {
-            let is_it = |gate: &&Gate| gate.entry.borrow().kind == kind && gate.listener.is_at(&port.at);
+            let is_it = |gate: &&Gate| gate.entry.borrow().kind == kind && gate.socket.is_at(&port.at);
             let step = match free.iter().position(is_it) {
                 Some(at) => {
                     let gate = free.remove(at);
-                    let check = gate.listener.check(port.flags.socket);
+                    let check = gate.socket.check(port.flags.socket);
                     check.map_err(|fault| Error::Port(kind.option(), place(port), fault))?;
                     Step::Stay(gate.entry.borrow().number)
                 }
@@ -132,9 +191,9 @@ impl Ports {
         Ok(Plan(steps.into_iter().map(|(_, kind, flags, step)| (kind, flags, step)).collect()))
     }
 
-    fn open(&self, kind: Kind, port: &Port) -> Result<Listener, Error> {
+    fn open(&self, kind: Kind, port: &Port) -> Result<Socket, Error> {
         self.driver.log().notice(Domain::Net, format_args!("Opening {} on {}", kind.name(), place(port)));
-        Listener::open(port).map_err(|fault| Error::Port(kind.option(), place(port), fault))
+        Socket::open(kind, port).map_err(|fault| Error::Port(kind.option(), place(port), fault))
     }
 
     /// Lets programs in where it is planned, and nowhere else. Each of what this gives is over
@@ -148,7 +207,7 @@ impl Ports {
         for (kind, flags, step) in steps {
             let staying = |number| old.iter().position(|open| open.gate.entry.borrow().number == number);
             match step {
-                Step::New(listener) => self.let_in(kind, listener, flags),
+                Step::New(socket) => self.let_in(kind, socket, flags),
                 Step::Stay(number) => {
                     if let Some(at) = staying(number) {
                         let open = old.remove(at);
@@ -159,21 +218,22 @@ impl Ports {
             }
         }
         let close = |open: Open| {
-            let (at, name) = (open.gate.listener.at(), open.gate.entry.borrow().kind.name());
+            let (at, name) = (open.gate.socket.at(), open.gate.entry.borrow().kind.name());
             self.driver.log().notice(Domain::Net, format_args!("Closing no-longer-configured {name} on {at}"));
-            open.task.abort();
+            open.gate.closing.notify_one();
             open.task
         };
         old.into_iter().map(close).collect()
     }
 
-    fn let_in(&mut self, kind: Kind, listener: Listener, flags: Flags) {
-        let (at, name) = (listener.at(), kind.name());
+    fn let_in(&mut self, kind: Kind, socket: Socket, flags: Flags) {
+        let (at, name) = (socket.at(), kind.name());
         self.driver.log().notice(Domain::Net, format_args!("Opened {name} connection (ready) on {at}"));
         let entry = RefCell::new(Rc::new(Entry { number: self.next, kind, flags }));
         self.next = self.next.wrapping_add(1);
-        let gate = Rc::new(Gate { listener, entry });
-        let task = spawn_local(welcome(Rc::clone(&self.driver), Rc::clone(&gate), Rc::clone(&self.seats)));
+        let gate = Rc::new(Gate { socket, entry, closing: Notify::new() });
+        let (seats, room) = (Rc::clone(&self.seats), Rc::clone(&self.room));
+        let task = spawn_local(listen(Rc::clone(&self.driver), Rc::clone(&gate), seats, room));
         self.open.push(Open { gate, task });
     }
 
@@ -181,18 +241,36 @@ impl Ports {
     fn change(&self, gate: &Gate, flags: Flags) {
         let mut entry = gate.entry.borrow_mut();
         if entry.flags.socket != flags.socket
-            && let Err(error) = gate.listener.set_mode(flags.socket)
+            && let Err(error) = gate.socket.set_mode(flags.socket)
         {
-            let at = gate.listener.at();
+            let at = gate.socket.at();
             self.driver.log().warn(Domain::Fs, format_args!("The mode of {at} cannot be changed: {error}"));
         }
         *entry = Rc::new(Entry { number: entry.number, kind: entry.kind, flags });
     }
 }
 
-/// Lets programs in at a port, for ever.
-async fn welcome(driver: Rc<Driver>, gate: Rc<Gate>, seats: Rc<Seats>) {
-    let (log, rare, listener) = (driver.log(), driver.rare(), &gate.listener);
+/// Lets programs in at a port, until it is closed.
+async fn listen(driver: Rc<Driver>, gate: Rc<Gate>, seats: Rc<Seats>, room: Rc<Room>) {
+    match &gate.socket {
+        Socket::Streams(listener) => tokio::select! {
+            () = gate.closing.notified() => {}
+            () = welcome(&driver, listener, &gate.entry, &seats) => {}
+        },
+        Socket::Datagrams(datagrams) => {
+            let mut look_ups = LookUps::new(&driver, datagrams, &gate.entry, &room);
+            tokio::select! {
+                () = gate.closing.notified() => {}
+                () = look_ups.run() => {}
+            }
+            look_ups.give_up();
+        }
+    }
+}
+
+/// Lets those in who connect, for ever.
+async fn welcome(driver: &Rc<Driver>, listener: &Listener, entry: &RefCell<Rc<Entry>>, seats: &Rc<Seats>) {
+    let (log, rare) = (driver.log(), driver.rare());
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -221,8 +299,8 @@ async fn welcome(driver: Rc<Driver>, gate: Rc<Gate>, seats: Rc<Seats>) {
             );
             continue;
         };
-        let entry = Rc::clone(&gate.entry.borrow());
-        drop(spawn_local(program::serve(Rc::clone(&driver), entry, stream, from, seat)));
+        let entry = Rc::clone(&entry.borrow());
+        drop(spawn_local(program::serve(Rc::clone(driver), entry, stream, from, seat)));
         if is_full {
             log.warn_rarely(
                 &rare.full,
@@ -337,6 +415,37 @@ mod tests {
             assert_eq!(complaint, format!("SocksPort {http}: the address is in use. Is Tor already running?"));
             let complaint = change(&mut ports, "HTTPTunnelPort 203.0.113.1:80\n").await.unwrap_err();
             assert!(complaint.starts_with("HTTPTunnelPort 203.0.113.1:80: "), "{complaint}");
+        });
+    }
+
+    #[test]
+    fn look_ups_are_answered_until_their_port_is_closed() {
+        run(async {
+            let mut ports = ports();
+            let first = change(&mut ports, "SocksPort 0\nDNSPort auto\n").await.unwrap();
+            let [at] = &first[..] else { panic!("{first:?}") };
+            let program = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let ask = async |kind: u8| {
+                let query = [&b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\x02bc\0\0"[..], &[kind, 0, 1]].concat();
+                program.send_to(&query, at).await.unwrap();
+                let mut answer = [0; 600];
+                let waiting = tokio::time::timeout(Duration::from_secs(60), program.recv(&mut answer));
+                let length = waiting.await.unwrap().unwrap();
+                assert!(length == query.len() && answer[..3] == [0, 7, 0x81]);
+                answer[3]
+            };
+            // There is no network for it, and some things are not done at all.
+            assert_eq!((ask(1).await, ask(16).await), (0x82, 0x84));
+            let again = change(&mut ports, "SocksPort 0\nDNSPort auto IsolateClientProtocol\n").await.unwrap();
+            assert_eq!((again, numbers(&ports)), (first.clone(), vec![0]));
+            assert_eq!(ask(28).await, 0x82);
+            let complaint = change(&mut ports, "DNSPort 203.0.113.1:53\n").await.unwrap_err();
+            assert!(complaint.starts_with("DNSPort 203.0.113.1:53: "), "{complaint}");
+            assert!(change(&mut ports, "SocksPort 0\n").await.unwrap().is_empty());
+            // What was closed is free at once.
+            drop(std::net::UdpSocket::bind(at).unwrap());
+            assert_eq!(change(&mut ports, &format!("SocksPort 0\nDNSPort {at}\n")).await.unwrap(), first);
+            assert_eq!(ask(16).await, 0x84);
         });
     }
 

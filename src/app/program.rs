@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-use super::driver::Driver;
+use super::driver::{Driver, Recipient};
 use super::listener::Stream;
 use super::ports::Kind;
 use crate::base::redact::Sensitive;
@@ -50,11 +50,12 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What a program speaks that comes from there.
-    fn language(&self, from: Option<SocketAddr>) -> Language {
+    /// What a program speaks that comes from there; nothing where no connections are.
+    fn language(&self, from: Option<SocketAddr>) -> Option<Language> {
         match self.kind {
-            Kind::Socks => Language::Socks(Socks::new(self.manner(from))),
-            Kind::HttpTunnel => Language::HttpConnect(HttpConnect::new()),
+            Kind::Socks => Some(Language::Socks(Socks::new(self.manner(from)))),
+            Kind::HttpTunnel => Some(Language::HttpConnect(HttpConnect::new())),
+            Kind::Dns => None,
         }
     }
 
@@ -225,7 +226,7 @@ impl Mailbox {
 /// The life of a connection.
 pub async fn serve(driver: Rc<Driver>, entry: Rc<Entry>, stream: Stream, from: Option<SocketAddr>, seat: Seat) {
     let stream = Rc::new(stream);
-    let mut language = entry.language(from);
+    let Some(mut language) = entry.language(from) else { return };
     let request = tokio::select! {
         biased;
         () = seat.leave.notified() => None,
@@ -255,7 +256,7 @@ async fn answer(
     match verdict {
         Verdict::Ask(wish) => {
             let mailbox = Mailbox::new(Rc::clone(stream));
-            let no = driver.request(wish, Rc::clone(&mailbox));
+            let no = driver.request(wish, Recipient::Program(Rc::clone(&mailbox)));
             let unsent = language.take_early();
             let (reply, phase) = (Vec::new(), Phase::Asked);
             return Talk { driver, stream, language, no, mailbox, reply, unsent, phase }.run().await;

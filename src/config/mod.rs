@@ -220,6 +220,8 @@ pub struct Config {
     pub socks_ports: Vec<Port>,
     /// Where they speak HTTP CONNECT.
     pub http_tunnel_ports: Vec<Port>,
+    /// Where they send look-ups.
+    pub dns_ports: Vec<Port>,
     /// Which of their requests are served.
     pub requests: Requests,
     /// What is logged, and where to. Never empty.
@@ -383,6 +385,7 @@ impl Config {
             directory: reader.directory()?,
             socks_ports: reader.listeners("SocksPort")?,
             http_tunnel_ports: reader.listeners("HTTPTunnelPort")?,
+            dns_ports: reader.listeners("DNSPort")?,
             requests: reader.requests()?,
             logs: reader.logs()?,
             log_granularity: reader.log_granularity()?,

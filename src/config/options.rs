@@ -191,6 +191,7 @@ pub static OPTIONS: &[Entry] = &[
         "how often authorities are asked as fallbacks",
     ),
     entry("DisableNetwork", Truth, "0", "open no connection to the network"),
+    entry("DNSPort", Listeners(port::Kind::Dns), "0", "where programs send look-ups to us"),
     entry("DormantCanceledByStartup", Truth, "0", "wake up at every start"),
     entry("DormantClientTimeout", Seconds, "24 hours", "how long nobody asks for anything before we fall dormant"),
     entry("DormantOnFirstStartup", Truth, "0", "begin the first run dormant"),

@@ -10,9 +10,9 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::name::MAX_NAME_LEN;
 use super::{Command, Failure, Found, Host, Preference, Protocol, Request};
 use crate::base::codec::{self, Reader};
+use crate::client::name::MAX_NAME_LEN;
 
 /// The longest datagram that is looked at. C tor: what libevent reads.
 pub const MAX_QUERY_LEN: usize = 1500;
