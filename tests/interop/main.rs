@@ -17,6 +17,7 @@ mod dials;
 mod directory;
 mod kept;
 mod lab;
+mod look_ups;
 mod origin;
 mod outside;
 mod probe;
@@ -62,6 +63,8 @@ const TESTS: &[Test] = &[
     (tunnels::CURL_REFUSED, tunnels::curl_is_told_why_a_tunnel_cannot_be),
     ("failures_are_told_as_c_tor_tells_them", tunnels::failures_are_told_as_c_tor_tells_them),
     ("tunnels_are_answered_as_c_tor_answers", tunnels::tunnels_are_answered_as_c_tor_answers),
+    (look_ups::DIG, look_ups::dig_finds_names_and_addresses),
+    ("look_ups_are_answered_as_c_tor_answers", look_ups::look_ups_are_answered_as_c_tor_answers),
     (outside::WGET, outside::wget_fetches_under_torsocks),
     (outside::REQUESTS_OF_PYTHON, outside::python_fetches_by_requests_and_by_pysocks),
     (outside::BROWSER, outside::a_browser_loads_a_page_with_all_its_parts),

@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::lab::{Guest, MIB};
+use super::look_ups;
 use super::origin::{ADDRESS, HOST, Origin, TITLE, numbered, write_pattern};
 use super::program::{descriptor_limit, guest_on};
 use super::relays;
@@ -43,6 +44,7 @@ pub fn missing(test: &str) -> Option<&'static str> {
         CURL | CURLS_AT_ONCE | MUCH_AT_ONCE | tunnels::CURL | tunnels::CURL_REFUSED if !has_curl() => {
             Some("curl is not installed")
         }
+        look_ups::DIG if !has("dig", &["-v"]) => Some("dig is not installed"),
         WGET if !has("torsocks", &["--version"]) => Some("torsocks is not installed"),
         WGET if !has("wget", &["--version"]) => Some("wget is not installed"),
         REQUESTS_OF_PYTHON if !has(PYTHON, &["-c", "import socks, requests"]) => {
@@ -85,7 +87,7 @@ pub fn said(program: &str, arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-fn text(program: &str, arguments: &[&str]) -> String {
+pub fn text(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(said(program, arguments)).unwrap().trim().to_owned()
 }
 
