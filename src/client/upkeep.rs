@@ -12,7 +12,7 @@ use core::time::Duration;
 use super::budget::Awaited;
 use super::circuits::{Demand, End, New, Refusal};
 use super::events::{CircuitReason, CircuitStatus, Event, Mask, Purpose, StreamStatus};
-use super::junction::TunnelNo;
+use super::junction::{LinkNo, TunnelNo};
 use super::links::Goal;
 use super::streams::{Request, State};
 use super::{Client, Failure, Progress, RequestNo, What, world};
@@ -272,23 +272,20 @@ impl Client {
         now: Now,
         entropy: &mut dyn Entropy,
     ) -> Option<TunnelNo> {
-        let guard = path.guard;
-        let begun = self.begin_over(path, is_stable, purpose, demand, now, entropy);
-        if begun.is_none() {
-            guard.inspect(|choice| self.pool.guards.on_cancelled(&choice.id));
+        let Some((no, link)) = self.build_over(&path, now, entropy) else {
+            path.guard.inspect(|choice| self.pool.guards.on_cancelled(&choice.id));
+            return None;
+        };
+        self.set_answers(no);
+        if let Some(world) = world(&self.bootstrap, &self.setup, now) {
+            self.pool.add(no, New { path, link, is_stable, purpose, demand }, &world);
         }
-        begun
+        self.say_circuit(no, CircuitStatus::Launched);
+        Some(no)
     }
 
-    fn begin_over(
-        &mut self,
-        path: Path,
-        is_stable: bool,
-        purpose: Purpose,
-        demand: Option<&Demand<'_>>,
-        now: Now,
-        entropy: &mut dyn Entropy,
-    ) -> Option<TunnelNo> {
+    /// A tunnel over these hops, and its link, if both can be had.
+    fn build_over(&mut self, path: &Path, now: Now, entropy: &mut dyn Entropy) -> Option<(TunnelNo, LinkNo)> {
         let first = path.hops.first()?;
         let goal = Goal::direct(first.ids, vec![path.address]);
         let link = self.link_to(&goal, now)?;
@@ -299,12 +296,7 @@ impl Client {
         let hops = path.hops.iter().map(|hop| path_hop(hop, with_ed25519)).collect();
         let no = self.next_tunnel();
         self.junction.add_tunnel(no, link, hops, now.tick + BUILD_LIMIT, entropy).ok()?;
-        self.set_answers(no);
-        if let Some(world) = world(&self.bootstrap, &self.setup, now) {
-            self.pool.add(no, New { path, link, is_stable, purpose, demand }, &world);
-        }
-        self.say_circuit(no, CircuitStatus::Launched);
-        Some(no)
+        Some((no, link))
     }
 
     pub(super) fn when_to_look(&mut self, now: Now) -> Option<Tick> {
