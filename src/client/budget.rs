@@ -6,8 +6,9 @@
 //! core/or/dos.c, which is the other side; its clients know no such bound.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::junction::LinkNo;
 use crate::base::RsaId;
 use crate::base::time::Tick;
 use crate::directory::params::{Param, Params};
@@ -58,9 +59,9 @@ pub struct Budget {
     buckets: BTreeMap<RsaId, Pair>,
     /// Circuits that were begun before anybody knew of a limit, by relay: they count too.
     early: BTreeMap<RsaId, u64>,
-    /// Relays that are being dialled: what is begun over them goes out when they answer, all of
-    /// it at once, so that until then nothing is gained.
-    dialled: BTreeSet<RsaId>,
+    /// Links that are being dialled, and to whom: what is begun over them goes out when they are
+    /// up, all of it at once, so that until then nothing is gained.
+    dialled: BTreeMap<LinkNo, RsaId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -130,24 +131,29 @@ impl Budget {
     }
 
     /// A relay is dialled, which may take long.
-    pub fn on_dial(&mut self, relay: RsaId, limit: Option<Limit>, now: Tick) {
+    pub fn on_dial(&mut self, link: LinkNo, relay: RsaId, limit: Option<Limit>, now: Tick) {
         if let Some(limit) = limit.filter(|_| self.buckets.contains_key(&relay)) {
             self.filled(&relay, limit, now);
         }
-        self.dialled.insert(relay);
+        self.dialled.insert(link, relay);
     }
 
     /// It has answered, or never will.
-    pub fn on_dialled(&mut self, relay: &RsaId, now: Tick) {
-        if self.dialled.remove(relay)
-            && let Some(pair) = self.buckets.get_mut(relay)
+    pub fn on_dialled(&mut self, link: LinkNo, now: Tick) {
+        if let Some(relay) = self.dialled.remove(&link)
+            && !self.is_dialled(&relay)
+            && let Some(pair) = self.buckets.get_mut(&relay)
         {
             (pair.all.filled, pair.later.filled) = (now, now);
         }
     }
 
+    fn is_dialled(&self, relay: &RsaId) -> bool {
+        self.dialled.values().any(|dialled| dialled == relay)
+    }
+
     fn filled(&mut self, guard: &RsaId, limit: Limit, now: Tick) -> &mut Pair {
-        let is_dialled = self.dialled.contains(guard);
+        let is_dialled = self.is_dialled(guard);
         let pair = self.pair(guard, limit, now);
         if !is_dialled {
             pair.all.fill(limit, 1, now);
@@ -224,9 +230,13 @@ mod tests {
     fn nothing_is_gained_while_a_guard_is_dialled() {
         let (mut budget, limit) = (Budget::default(), Limit::of(&params(LIVE)));
         assert_eq!(drain(&mut budget, limit, Awaited::Now, at(0)), 58);
-        budget.on_dial(GUARD, limit, at(5000));
+        budget.on_dial(LinkNo(1), GUARD, limit, at(5000));
         assert_eq!(drain(&mut budget, limit, Awaited::Now, at(20_000)), 10);
-        budget.on_dialled(&GUARD, at(30_000));
+        // One is given up, and its successor is not there yet.
+        budget.on_dial(LinkNo(2), GUARD, limit, at(20_000));
+        budget.on_dialled(LinkNo(1), at(21_000));
+        assert_eq!(drain(&mut budget, limit, Awaited::Now, at(29_000)), 0);
+        budget.on_dialled(LinkNo(2), at(30_000));
         assert_eq!(drain(&mut budget, limit, Awaited::Now, at(30_000)), 0);
         assert_eq!(drain(&mut budget, limit, Awaited::Now, at(31_000)), 2);
     }

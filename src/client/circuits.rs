@@ -585,17 +585,15 @@ impl Pool {
     }
 
     /// A relay is dialled.
-    pub fn on_dial(&mut self, relay: Option<RsaId>, dir: Option<&NetDir>, now: Tick) {
+    pub fn on_dial(&mut self, link: LinkNo, relay: Option<RsaId>, dir: Option<&NetDir>, now: Tick) {
         if let Some(relay) = relay {
-            self.budget.on_dial(relay, dir.and_then(|dir| Limit::of(dir.consensus().params())), now);
+            self.budget.on_dial(link, relay, dir.and_then(|dir| Limit::of(dir.consensus().params())), now);
         }
     }
 
     /// It has answered, or never will.
-    pub fn on_dialled(&mut self, relay: Option<RsaId>, now: Tick) {
-        if let Some(relay) = relay {
-            self.budget.on_dialled(&relay, now);
-        }
+    pub fn on_dialled(&mut self, link: LinkNo, now: Tick) {
+        self.budget.on_dialled(link, now);
     }
 
     /// A path that a controller chose is taken, with a token for its first hop. Err says when

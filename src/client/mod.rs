@@ -572,7 +572,7 @@ impl Client {
         {
             self.bootstrap.note(Notice::Clock(skew, Source::Directory));
         }
-        self.pool.on_dialled(self.links.goal(link).and_then(|(ids, _)| ids.rsa), now.tick);
+        self.pool.on_dialled(link, now.tick);
         let proved = established.relay.as_ref();
         let proved = proved.map(|it| RelayIds { rsa: Some(it.rsa()), ed25519: Some(it.ed25519()) });
         let config = &self.setup.config;
@@ -721,7 +721,7 @@ impl Client {
                 false => LinkStatus::Failed(why, circuits),
             },
         );
-        self.pool.on_dialled(self.links.goal(link).and_then(|(ids, _)| ids.rsa), now.tick);
+        self.pool.on_dialled(link, now.tick);
         self.links.on_down(link);
         // Circuits hear of it as reports.
         self.junction.drop_link(link);
@@ -731,7 +731,7 @@ impl Client {
     }
 
     fn let_go(&mut self, link: LinkNo, now: Now) {
-        self.pool.on_dialled(self.links.goal(link).and_then(|(ids, _)| ids.rsa), now.tick);
+        self.pool.on_dialled(link, now.tick);
         self.say_link(link, LinkStatus::Closed(LinkReason::Done, 0));
         self.links.on_down(link);
         self.junction.drop_link(link);
@@ -792,7 +792,7 @@ impl Client {
             Step::Wait(link) => Some(link),
             Step::Dial(link, to) => {
                 self.outputs.push_back(Output::Dial { link, to, way: goal.way });
-                self.pool.on_dial(goal.ids.rsa, self.bootstrap.dir(), now.tick);
+                self.pool.on_dial(link, goal.ids.rsa, self.bootstrap.dir(), now.tick);
                 self.say_link(link, LinkStatus::Launched);
                 Some(link)
             }
