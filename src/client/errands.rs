@@ -158,6 +158,11 @@ impl Client {
         tunnel.into_iter().for_each(|no| self.cancel_errand(no, now));
     }
 
+    /// Which go by a link.
+    pub(super) fn errands_on(&self, link: LinkNo) -> Vec<TunnelNo> {
+        self.directories.iter().filter(|(_, errand)| errand.link == link).map(|(no, _)| *no).collect()
+    }
+
     /// Whoever goes by a link comes on.
     pub(super) fn on_alive(&mut self, link: LinkNo, now: Now) {
         for errand in self.directories.values().filter(|errand| errand.link == link) {

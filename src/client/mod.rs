@@ -604,6 +604,7 @@ impl Client {
             let over: Vec<_> = self.pool.iter().filter(|(_, it)| it.link == link).map(|(no, _)| no).collect();
             over.into_iter()
                 .for_each(|no| self.drop_circuit(no, End::Ours, CircuitReason::ConnectFailed, now, entropy));
+            self.errands_on(link).into_iter().for_each(|no| self.cancel_errand(no, now));
             self.outputs.push_back(Output::HangUp(link));
             self.give_up(link, LinkReason::TimedOut, now, entropy);
         }
@@ -725,9 +726,7 @@ impl Client {
         self.links.on_down(link);
         // Circuits hear of it as reports.
         self.junction.drop_link(link);
-        let on_it = |errand: &Errand| errand.link == link;
-        let errands: Vec<_> = self.directories.iter().filter(|(_, errand)| on_it(errand)).map(|(no, _)| *no).collect();
-        errands.into_iter().for_each(|tunnel| self.fail_errand(tunnel, now, entropy));
+        self.errands_on(link).into_iter().for_each(|no| self.fail_errand(no, now, entropy));
     }
 
     fn let_go(&mut self, link: LinkNo, now: Now) {

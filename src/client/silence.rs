@@ -124,9 +124,7 @@ impl Client {
         for no in being_built {
             self.drop_circuit(no, End::Ours, CircuitReason::TimedOut, now, entropy);
         }
-        let errands: Vec<TunnelNo> =
-            self.directories.iter().filter(|(_, errand)| errand.link == link).map(|(no, _)| *no).collect();
-        errands.into_iter().for_each(|no| self.cancel_errand(no, now));
+        self.errands_on(link).into_iter().for_each(|no| self.cancel_errand(no, now));
         self.stir();
     }
 
