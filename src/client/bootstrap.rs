@@ -8,6 +8,7 @@
 //! feature/nodelist/networkstatus.c, feature/dirclient/; core/mainloop/mainloop.c.
 
 mod arrive;
+mod fetch;
 mod keep;
 mod orders;
 mod pace;
@@ -17,6 +18,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use self::arrive::{Keeping, Kind, What, take_microdesc};
+use self::fetch::Fetch;
 use self::keep::Keep;
 use self::pace::Pace;
 pub use self::servers::Asking;
@@ -32,20 +34,13 @@ use crate::directory::certs::{self, Certificates, KeyIds};
 use crate::directory::consensus::{ClientProtocols, Consensus, Lifetime, Unchecked, Verdict};
 use crate::directory::decompress::{Decompressor, OFFERED};
 use crate::directory::download::{Backoff, Fetcher, Holding, MAX_UNREACHABLE, Want};
-use crate::directory::http::{self, Answer, Ask, Held};
+use crate::directory::http::{Answer, Ask, Held};
 use crate::directory::{self, NetDir, Share, store};
 use crate::link::handshake::ClockSkew;
 use crate::wire::protover::Protocols;
 
 /// How many requests for microdescriptors there are at once. Ours; Arti: four.
 const MAX_MICRODESC_FETCHES: usize = 3;
-/// As long as circuits cannot be built, somebody else is asked too when nothing came of a request
-/// for so long, be it a connection or a byte. Ours: more than an honest directory takes.
-const STALL: Duration = Duration::from_secs(3);
-/// The least that must come of an answer, and in which time; ours. A consensus would take twenty
-/// minutes.
-const LEAST_PIECE: usize = 32 * 1024;
-const PIECE_LIMIT: Duration = Duration::from_secs(60);
 /// How many directories are asked in vain for the certificates of a consensus before it is given
 /// up; ours. C tor: gives it twenty minutes.
 const MAX_IN_VAIN: u32 = 3;
@@ -130,44 +125,6 @@ pub struct Bootstrap {
     was_enough: bool,
     /// How many answers changed what is known.
     answers: usize,
-}
-
-struct Fetch {
-    server: Goal,
-    what: What,
-    answer: http::Reader,
-    /// From when the head says how the body is compressed.
-    body: Option<Decompressor>,
-    /// Bytes of a body that nobody wants.
-    unread: usize,
-    /// What came is no good, and what comes behind it in the same read is not looked at.
-    is_spoilt: bool,
-    /// When anything came of it last, be it only a connection.
-    heard: Tick,
-    /// The directory must have said something by then.
-    by: Tick,
-    /// And so much more by then, once it has begun.
-    piece: Option<(usize, Tick)>,
-}
-
-impl Fetch {
-    fn stalls(&self, now: Tick) -> bool {
-        self.heard + STALL <= now
-    }
-
-    fn deadline(&self) -> Tick {
-        self.piece.map_or(self.by, |(_, by)| by.min(self.by))
-    }
-
-    /// So many bytes came.
-    fn on_bytes(&mut self, length: usize, max_stall: Duration, now: Tick) {
-        (self.heard, self.by) = (now, now + max_stall);
-        let (came, by) = self.piece.unwrap_or((0, now + PIECE_LIMIT));
-        self.piece = Some(match came + length {
-            LEAST_PIECE.. => (0, now + PIECE_LIMIT),
-            came => (came, by),
-        });
-    }
 }
 
 /// A consensus that cannot be checked yet.
@@ -328,7 +285,7 @@ impl Bootstrap {
     /// Something came of a request, though no byte of its answer yet.
     pub fn on_alive(&mut self, no: FetchNo, now: Tick) {
         if let Some(fetch) = self.fetches.get_mut(&no) {
-            fetch.heard = now;
+            fetch.on_alive(now);
         }
     }
 
@@ -346,8 +303,9 @@ impl Bootstrap {
     }
 
     fn take_bytes(&mut self, no: FetchNo, bytes: &[u8], now: Now) -> Result<bool, directory::Error> {
+        let count = self.fetches.len();
         let Some(fetch) = self.fetches.get_mut(&no) else { return Ok(false) };
-        fetch.on_bytes(bytes.len(), self.asking.max_stall, now.tick);
+        fetch.on_bytes(bytes.len(), count, self.asking.max_stall, now.tick);
         let had_head = fetch.answer.head().is_some();
         let body = fetch.answer.push(bytes)?;
         if had_head && body.len() < bytes.len() {
@@ -405,6 +363,7 @@ impl Bootstrap {
         let server = fetch.server.ids.rsa.unwrap_or(RsaId([0; 20]));
         let kind = fetch.what.kind();
         let (has_body, missing) = (fetch.body.is_some(), self.dir.as_ref().map(NetDir::missing_count));
+        let has_brought = fetch.what.has_brought();
         let result = self.conclude(fetch, server, now, entropy);
         self.tell(result);
         if kind == Kind::Consensus && result.is_err() && has_body {
@@ -413,7 +372,7 @@ impl Bootstrap {
             self.on_certificates_in_vain(now, entropy);
         }
         // An answer with some of many helps too.
-        let has_brought = kind == Kind::Microdescs && missing != self.dir.as_ref().map(NetDir::missing_count);
+        let brings_last = kind == Kind::Microdescs && missing != self.dir.as_ref().map(NetDir::missing_count);
         match result {
             Ok(()) => self.servers.directories.on_success(&server),
             Err(directory::Error::AnswerIncomplete) if kind == Kind::Microdescs => {
@@ -421,7 +380,7 @@ impl Bootstrap {
             }
             Err(_) => self.servers.directories.on_failure(server, now.tick, entropy),
         }
-        match result.is_ok() || has_brought {
+        match result.is_ok() || has_brought || brings_last {
             // That there is nothing newer has a pause of its own.
             false if matches!(result, Err(directory::Error::ConsensusOutdated | directory::Error::NotNewer)) => {}
             true => self.pace(kind).on_success(),
@@ -439,7 +398,10 @@ impl Bootstrap {
             let kind = fetch.what.kind();
             if fetch.body.is_some() {
                 self.servers.directories.on_failure(server, now.tick, entropy);
-                self.pace(kind).on_failure(now.tick, entropy);
+                match fetch.what.has_brought() {
+                    true => self.pace(kind).on_success(),
+                    false => self.pace(kind).on_failure(now.tick, entropy),
+                }
                 if kind == Kind::Consensus {
                     self.keep.drop_consensus();
                 }

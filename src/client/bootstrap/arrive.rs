@@ -49,6 +49,11 @@ impl What {
         }
     }
 
+    /// Whether some of many are here, though all the rest may never be.
+    pub(super) fn has_brought(&self) -> bool {
+        matches!(self, What::Microdescs { asked, left, .. } if left.len() < asked.len())
+    }
+
     /// What is asked for, without what is held of it already.
     pub(super) fn ask<'a>(&'a self, trusted: &'a [RsaId]) -> Ask<'a> {
         match self {

@@ -8,9 +8,10 @@
 use std::collections::BTreeSet;
 
 use super::arrive::{Arrival, Kind, What};
+use super::fetch::Fetch;
 use super::pace::Pace;
 use super::servers::{Among, Asking};
-use super::{Bootstrap, EARLY_TOLERATED, Fetch, FetchNo, MAX_MICRODESC_FETCHES, Order, Origin, STALL};
+use super::{Bootstrap, EARLY_TOLERATED, FetchNo, MAX_MICRODESC_FETCHES, Order, Origin};
 use crate::base::RsaId;
 use crate::base::random::Entropy;
 use crate::base::time::{Now, Tick};
@@ -18,12 +19,12 @@ use crate::client::Progress;
 use crate::client::links::Goal;
 use crate::directory::certs::KeyIds;
 use crate::directory::download::requests;
-use crate::directory::{NetDir, http, microdesc};
+use crate::directory::{NetDir, microdesc};
 
 impl Bootstrap {
     /// When somebody else is to be asked for the same, because whoever was stalls.
     pub(super) fn next_stall(&self, now: Tick) -> Option<Tick> {
-        let at = self.fetches.values().map(|fetch| fetch.heard + STALL).filter(|at| *at > now).min();
+        let at = self.fetches.values().map(|fetch| fetch.stalls_at()).filter(|at| *at > now).min();
         at.filter(|_| !self.was_enough)
     }
 
@@ -167,10 +168,7 @@ impl Bootstrap {
         let for_microdescs = what.kind() == Kind::Microdescs;
         let mut avoided = self.servers.directories.resting(for_microdescs, now.tick);
         avoided.append(&mut self.asked_in_vain(what.kind(), now.tick));
-        let (server, answer, by) = (goal.clone(), http::Reader::default(), now.tick + self.asking.max_stall);
-        let begun =
-            Fetch { server, what, answer, body: None, unread: 0, is_spoilt: false, heard: now.tick, by, piece: None };
-        self.fetches.insert(fetch, begun);
+        self.fetches.insert(fetch, Fetch::new(what, goal.clone(), self.asking.max_stall, now.tick));
         Order { fetch, goal, avoided }
     }
 
