@@ -69,9 +69,9 @@ impl Running {
         if let Some(option) = self.wanted.config.fixed_difference(&wanted.config) {
             return Err(Error::Fixed(option));
         }
-        descriptors::raise(wanted.config.least_descriptors, self.driver.log()).map_err(Error::Descriptors)?;
         let sinks = Sinks::open(&wanted.config).map_err(Error::Log)?;
         let plan = self.ports.plan(&wanted.config)?;
+        descriptors::raise(wanted.config.least_descriptors, self.driver.log()).map_err(Error::Descriptors)?;
         Ok(Next { wanted, setup, sinks, plan })
     }
 

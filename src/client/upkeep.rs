@@ -219,6 +219,7 @@ impl Client {
             What::Resolve(name, _) => tunnel.resolve(exit, name.as_str(), entropy),
             What::ResolvePtr(ip) => tunnel.resolve(exit, &reverse_name(*ip), entropy),
         };
+        // That the message is too long is no way to fail: no `Host` is.
         let Ok(at) = stream else {
             self.pool.retire(tunnel_no);
             return false;
