@@ -67,6 +67,14 @@ struct Cost {
     processor: Duration,
 }
 
+impl Cost {
+    /// The budgets are half of what peers took on a machine that was as fast as it can be. What
+    /// C tor takes in this run says how fast this one is.
+    fn beside(self, theirs: Cost) -> Cost {
+        Cost { processor: self.processor.max(theirs.processor / 2), ..self }
+    }
+}
+
 /// What a process holds: now, and at most so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Memory {
@@ -247,9 +255,9 @@ struct Watched {
     _folder: Folder,
 }
 
-/// When memory is looked at. Without the file the second consensus comes whole; C tor does not look
-/// at the file again, and gets a diff.
-const STAGES: [&str; 2] = ["a diff", "a whole consensus (C tor: a diff)"];
+/// When memory is looked at. Without its file we are given the second consensus whole. C tor asks
+/// for a diff all the same, to which it then has nothing to apply it: it keeps its file.
+const STAGES: [&str; 2] = ["a diff", "a whole consensus (C tor: another diff)"];
 
 impl Watched {
     fn start(network: &Network, who: Who) -> Watched {
@@ -269,7 +277,9 @@ impl Watched {
             (Some(at), _) if at.elapsed() >= SETTLED && !self.is_done() => {
                 self.seen.push(self.started.memory());
                 self.swapped = None;
-                let _ = fs::remove_file(&self.consensus);
+                if self.who == Who::Cepa {
+                    fs::remove_file(&self.consensus).unwrap();
+                }
             }
             (None, Some(date)) if date != self.dated => {
                 self.dated = date;
@@ -293,11 +303,18 @@ fn swaps(towns: &[(Town, Network)]) -> Vec<Watched> {
     // Each of two stages takes at most the three intervals that a consensus is good for.
     let end = Instant::now() + (INTERVAL * 3 + SETTLED) * 3;
     while !all.iter().all(Watched::is_done) {
-        assert!(Instant::now() < end, "no new consensus");
+        assert!(Instant::now() < end, "no new consensus: {}", waiting(&all));
         thread::sleep(Duration::from_millis(200));
         all.iter_mut().for_each(Watched::look);
     }
     all
+}
+
+/// For whom a new consensus does not come, and how many of them did.
+fn waiting(all: &[Watched]) -> String {
+    let waiting = all.iter().filter(|it| !it.is_done());
+    let told = waiting.map(|it| format!("{} of {} on {}, {}", it.seen.len(), STAGES.len(), it.network, it.who.name()));
+    told.collect::<Vec<_>>().join("; ")
 }
 
 fn town(name: &'static str, family_lists: bool, interval: Duration) -> (Town, Network) {
@@ -359,8 +376,9 @@ pub fn our_client_keeps_its_budgets() {
         drop(town);
         print(name, &rows);
         misses.check(&format!("{name}, idle"), rows[0].idle.now, MOST_IDLE);
-        misses.start(&format!("{name}, cold"), middle(&rows[0].cold), MOST_COLD);
-        misses.start(&format!("{name}, warm"), middle(&rows[0].warm), MOST_WARM);
+        let [ours, theirs] = &rows;
+        misses.start(&format!("{name}, cold"), middle(&ours.cold), MOST_COLD.beside(middle(&theirs.cold)));
+        misses.start(&format!("{name}, warm"), middle(&ours.warm), MOST_WARM.beside(middle(&theirs.warm)));
     }
     let towns = large.map(|(name, family_lists)| town(name, family_lists, INTERVAL));
     for watched in swaps(&towns) {
