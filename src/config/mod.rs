@@ -287,8 +287,6 @@ pub struct Requests {
     pub refuses_internal: bool,
     /// Do not believe exits that answer with them.
     pub refuses_internal_answers: bool,
-    /// Let names through that have other characters than host names.
-    pub allows_odd_names: bool,
 }
 
 /// How circuits are built and used.
@@ -448,7 +446,6 @@ impl Reader<'_> {
             refused_ports: self.port_numbers("RejectPlaintextPorts")?,
             refuses_internal: self.truth("ClientRejectInternalAddresses")?,
             refuses_internal_answers: self.truth("ClientDNSRejectInternalAddresses")?,
-            allows_odd_names: self.truth("AllowNonRFC953Hostnames")?,
         })
     }
 
@@ -510,6 +507,7 @@ impl Reader<'_> {
 
     /// Those that change nothing must be well-formed all the same.
     fn ignore_rest(&mut self) -> Result<(), Complaint> {
+        self.truth("AllowNonRFC953Hostnames")?;
         self.truth("ClientOnly")?;
         self.truth("DirAllowPrivateAddresses")?;
         self.truth("FetchUselessDescriptors")?;

@@ -72,7 +72,8 @@ pub fn nearest(name: &str) -> Option<&'static str> {
 
 /// Options that may be given and change nothing, with the reason. C tor: has them for other parts
 /// of itself, or for times that are over.
-pub const WITHOUT_EFFECT: [(&str, &str); 5] = [
+pub const WITHOUT_EFFECT: [(&str, &str); 6] = [
+    ("AllowNonRFC953Hostnames", "no exit could look such a name up"),
     ("DirAllowPrivateAddresses", "it is for authorities"),
     ("FetchUselessDescriptors", "nothing is fetched that no circuit needs"),
     ("NewCircuitPeriod", "circuits are thought of whenever something changes"),
@@ -120,7 +121,7 @@ const LEAST_CONN_LIMIT: u64 = 32;
 
 /// In the order of their names.
 pub static OPTIONS: &[Entry] = &[
-    entry("AllowNonRFC953Hostnames", Truth, "0", "let names through that have other characters than host names"),
+    entry("AllowNonRFC953Hostnames", Truth, "0", "kept; names are held to the characters of host names"),
     entry("AlternateDirAuthority", Lines, "", "a directory authority, in place of the built-in ones"),
     entry("AvoidDiskWrites", Truth, "0", "write to disk less often"),
     entry("CacheDirectory", Text, "", "where to keep directory documents, if not in DataDirectory"),
