@@ -26,7 +26,7 @@ use crate::config::port::Flags;
 use crate::proxy::door::{Door, Notice, Verdict};
 use crate::proxy::http_connect::HttpConnect;
 use crate::proxy::socks::{MAX_MESSAGE_LEN, Manner, Socks};
-use crate::proxy::{Language, MAX_EARLY_LEN, Output, Request};
+use crate::proxy::{BadName, Fault, Language, MAX_EARLY_LEN, Output, Request};
 
 /// How much is read from a program at once; ours, a TLS record.
 pub const READ_LEN: usize = 16 * 1024;
@@ -234,6 +234,9 @@ pub async fn serve(driver: Rc<Driver>, entry: Rc<Entry>, stream: Stream, from: O
         request = negotiate(&stream, &mut language) => request.ok().flatten(),
     };
     seat.keep();
+    if let Some(fault) = language.take_fault() {
+        complain(&driver, &fault);
+    }
     if let Some(request) = request {
         answer(&driver, &entry, &stream, from, language, &request).await;
     }
@@ -279,10 +282,44 @@ async fn answer(
     }
 }
 
+/// Tells the user why there was no request. C tor: says more of what programs do every day.
+fn complain(driver: &Driver, fault: &Fault) {
+    let (log, rare) = (driver.log(), &driver.rare().refused);
+    match fault {
+        Fault::Language(first) => log.warn_rarely(
+            rare,
+            Domain::App,
+            format_args!(
+                "Socks version {first} not recognized. (This port is not an HTTP proxy; did you want to use \
+                 HTTPTunnelPort?)"
+            ),
+        ),
+        Fault::Command(command) => {
+            log.warn_rarely(rare, Domain::App, format_args!("socks: command {command} not recognized. Rejecting."));
+        }
+        Fault::Name(BadName::Exit, _) => log.warn_rarely(
+            rare,
+            Domain::App,
+            format_args!("The  \".exit\" notation is disabled in Tor due to security risks."),
+        ),
+        Fault::Name(BadName::BadOnion, name) => {
+            log.warn_rarely(rare, Domain::App, format_args!("Invalid onion hostname {}; rejecting", log.show(name)));
+        }
+        Fault::Name(BadName::Malformed, name) => log.warn_rarely(
+            rare,
+            Domain::Protocol,
+            format_args!(
+                "Your application gave Tor a malformed hostname: {}. Rejecting the connection.",
+                log.show(name)
+            ),
+        ),
+    }
+}
+
 /// Tells the user what there is to know of a request, in C tor's words.
 fn warn(driver: &Driver, request: &Request, notice: Notice) {
     let (log, port) = (driver.log(), request.port);
-    let end = |refused: bool| if refused { " Rejecting." } else { "" };
+    let end = |refused: bool, word: &'static str| if refused { word } else { "" };
     match notice {
         Notice::Safe => log.notice(
             Domain::App,
@@ -295,7 +332,7 @@ fn warn(driver: &Driver, request: &Request, notice: Notice) {
             let text = format!(
                 "Your application (to port {port}) is giving Tor only an IP address. Applications that do DNS \
                  resolves themselves may leak information.{}",
-                end(refused)
+                end(refused, " Rejecting.")
             );
             // C tor: each is told of to those who asked for that.
             match refused || driver.requests().logs_safety {
@@ -308,7 +345,7 @@ fn warn(driver: &Driver, request: &Request, notice: Notice) {
             format_args!(
                 "Application request to port {port}: this port is commonly used for unencrypted protocols. Please make \
              sure you don't send anything you would mind the rest of the Internet reading!{}",
-                end(refused)
+                end(refused, " Closing.")
             ),
         ),
         Notice::OldAuthorization => log.warn_rarely(

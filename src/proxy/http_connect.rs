@@ -15,7 +15,7 @@
 use core::net::{IpAddr, Ipv6Addr};
 use std::collections::VecDeque;
 
-use super::{Command, Credentials, Failure, Host, Output, Preference, Protocol, Request};
+use super::{BadName, Command, Credentials, Failure, Fault, Host, Output, Preference, Protocol, Request};
 use crate::base::text;
 use crate::client::name::MAX_NAME_LEN;
 
@@ -48,6 +48,7 @@ pub struct HttpConnect {
     state: State,
     buffer: Vec<u8>,
     outputs: VecDeque<Output>,
+    fault: Option<Fault>,
 }
 
 /// What is awaited: `Head ──> Asked ──answered──> Over`, or over at once.
@@ -70,7 +71,7 @@ impl Default for HttpConnect {
 impl HttpConnect {
     /// A program connected.
     pub fn new() -> HttpConnect {
-        HttpConnect { state: State::Head, buffer: Vec::new(), outputs: VecDeque::new() }
+        HttpConnect { state: State::Head, buffer: Vec::new(), outputs: VecDeque::new(), fault: None }
     }
 
     /// Takes what a read brought.
@@ -97,6 +98,11 @@ impl HttpConnect {
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// Why there was no request, where the user should know.
+    pub fn take_fault(&mut self) -> Option<Fault> {
+        self.fault.take()
     }
 
     /// The bytes that came behind the head.
@@ -135,7 +141,10 @@ impl HttpConnect {
                     self.reply(answer(status, None));
                     self.close();
                 }
-                Err(Refusal::Failure(failure)) => self.refuse(failure),
+                Err(Refusal::Name(bad, name)) => {
+                    self.fault = Some(Fault::of_name(bad, name));
+                    self.refuse(bad.into());
+                }
             };
         }
         // Whoever asks another name was led here by a name that means this machine, for now.
@@ -170,11 +179,11 @@ struct Head<'a> {
 }
 
 /// What is wrong with a head that can be read.
-enum Refusal {
+enum Refusal<'a> {
     /// With HTTP.
     Status(&'static str),
     /// With where it wants to go.
-    Failure(Failure),
+    Name(BadName, &'a [u8]),
 }
 
 impl<'a> Head<'a> {
@@ -199,8 +208,8 @@ impl<'a> Head<'a> {
         })
     }
 
-    fn request(&self) -> Result<Request, Refusal> {
-        let target = core::str::from_utf8(self.target).map_err(|_| Refusal::Failure(Failure::Malformed))?;
+    fn request(&self) -> Result<Request, Refusal<'a>> {
+        let target = core::str::from_utf8(self.target).map_err(|_| Refusal::Name(BadName::Malformed, self.target))?;
         let (host, port) = split(without_origin(target)).ok_or(Refusal::Status(BAD_REQUEST))?;
         if host.len() > MAX_NAME_LEN {
             return Err(Refusal::Status(TOO_LONG));
@@ -212,7 +221,7 @@ impl<'a> Head<'a> {
             Some(None) => return Err(Refusal::Status(BAD_REQUEST)),
             known => known.flatten(),
         };
-        let host = Host::parse_loosely(host).map_err(|bad| Refusal::Failure(bad.into()))?;
+        let host = Host::parse_loosely(host).map_err(|bad| Refusal::Name(bad, host.as_bytes()))?;
         let (command, protocol) = (Command::Connect, Protocol::HttpConnect);
         Ok(Request { command, host, port, protocol, credentials: self.credentials(), preference })
     }

@@ -14,6 +14,7 @@ pub mod socks;
 use core::fmt;
 use core::net::IpAddr;
 
+use crate::base::redact::Sensitive;
 use crate::client;
 pub use crate::client::name::{BadName, Host};
 use crate::wire::relay_msg::EndReason;
@@ -116,6 +117,14 @@ impl Language {
         }
     }
 
+    /// Why there was no request, where the user should know.
+    pub fn take_fault(&mut self) -> Option<Fault> {
+        match self {
+            Language::Socks(socks) => socks.take_fault(),
+            Language::HttpConnect(http) => http.take_fault(),
+        }
+    }
+
     /// The bytes that came behind the request.
     pub fn take_early(&mut self) -> Vec<u8> {
         match self {
@@ -147,6 +156,23 @@ impl Language {
             Language::Socks(socks) => socks.handle_failure(failure),
             Language::HttpConnect(http) => http.handle_failure(failure),
         }
+    }
+}
+
+/// What is wrong with words that are no request, or with one that nobody may make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// They are in another language: what they begin with.
+    Language(u8),
+    /// A command that there is not.
+    Command(u8),
+    /// A name that cannot be asked for.
+    Name(BadName, Sensitive<String>),
+}
+
+impl Fault {
+    fn of_name(bad: BadName, name: &[u8]) -> Fault {
+        Fault::Name(bad, Sensitive::new(name.escape_ascii().to_string()))
     }
 }
 

@@ -11,7 +11,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::VecDeque;
 
-use super::{BadName, Command, Credentials, Failure, Found, Host, MAX_EARLY_LEN, Output, Protocol, Request};
+use super::{BadName, Command, Credentials, Failure, Fault, Found, Host, MAX_EARLY_LEN, Output, Protocol, Request};
 use crate::base::codec::Reader;
 
 /// The longest request, with all that is said before it at once. C tor: `MAX_SOCKS_MESSAGE_LEN`.
@@ -57,6 +57,7 @@ pub struct Socks {
     buffer: Vec<u8>,
     credentials: Option<Credentials>,
     outputs: VecDeque<Output>,
+    fault: Option<Fault>,
 }
 
 /// What is awaited.
@@ -93,7 +94,8 @@ enum Step {
 impl Socks {
     /// A program connected.
     pub fn new(manner: Manner) -> Socks {
-        Socks { manner, state: State::Greeting, buffer: Vec::new(), credentials: None, outputs: VecDeque::new() }
+        let (buffer, outputs) = (Vec::new(), VecDeque::new());
+        Socks { manner, state: State::Greeting, buffer, credentials: None, outputs, fault: None }
     }
 
     /// Takes what a read brought.
@@ -119,6 +121,11 @@ impl Socks {
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// Why there was no request, where the user should know.
+    pub fn take_fault(&mut self) -> Option<Fault> {
+        self.fault.take()
     }
 
     /// How many more bytes of the stream may be taken before the request is answered.
@@ -181,12 +188,14 @@ impl Socks {
                 None => Step::More,
             },
             [V5] => Step::More,
-            [b'G' | b'H' | b'P' | b'C', ..] => {
+            [first @ (b'G' | b'H' | b'P' | b'C'), ..] => {
+                self.fault = Some(Fault::Language(*first));
                 self.reply(NOT_HTTP.as_bytes().to_vec());
                 self.close();
                 Step::Taken(head.len())
             }
             _ => {
+                self.fault = head.first().map(|first| Fault::Language(*first));
                 self.close();
                 Step::Taken(head.len())
             }
@@ -282,13 +291,19 @@ impl Socks {
     }
 
     /// The request, or the code of its refusal.
-    fn request_of(&self, (command, address, kind, port): (u8, &[u8], u8, u16)) -> Result<Request, u8> {
+    fn request_of(&mut self, (command, address, kind, port): (u8, &[u8], u8, u16)) -> Result<Request, u8> {
         let command = match command {
             CONNECT => Command::Connect,
             RESOLVE => Command::Resolve,
             RESOLVE_PTR => Command::ResolvePtr,
-            BIND | UDP_ASSOCIATE => return Err(COMMAND_NOT_SUPPORTED),
-            _ => return Err(code_v5(Failure::Misc)),
+            BIND | UDP_ASSOCIATE => {
+                self.fault = Some(Fault::Command(command));
+                return Err(COMMAND_NOT_SUPPORTED);
+            }
+            _ => {
+                self.fault = Some(Fault::Command(command));
+                return Err(code_v5(Failure::Misc));
+            }
         };
         let host = match kind {
             1 => ip::<4>(address).map(|octets| Host::Ip(Ipv4Addr::from(octets).into())),
@@ -298,7 +313,10 @@ impl Socks {
         if command == Command::ResolvePtr && !matches!(host, Ok(Host::Ip(_))) {
             return Err(ADDRESS_NOT_SUPPORTED);
         }
-        let host = host.map_err(|bad| self.code(bad.into()))?;
+        let host = host.map_err(|bad| {
+            self.fault = address.get(1..).map(|name| Fault::of_name(bad, name));
+            self.code(bad.into())
+        })?;
         if command == Command::Connect && port == 0 {
             return Err(self.code(Failure::NoPort));
         }
@@ -315,6 +333,11 @@ impl Socks {
             (false, _) => (Ok(Host::Ip(ip.into())), 8 + user.len() + 1),
             (true, Some((letters, _))) => (name(letters), 8 + user.len() + 1 + letters.len() + 1),
             (true, None) => return Step::More,
+        };
+        self.fault = match (&host, *command, is_named) {
+            (Err(bad), CONNECT | RESOLVE, true) => until_zero(behind).map(|(letters, _)| Fault::of_name(*bad, letters)),
+            (_, CONNECT | RESOLVE, _) => None,
+            (_, other, _) => Some(Fault::Command(other)),
         };
         let command = match *command {
             CONNECT if port != 0 => Some(Command::Connect),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::base::redact::Sensitive;
 use proptest::prelude::*;
 
 fn socks() -> Socks {
@@ -228,6 +229,28 @@ fn whatever_is_no_socks_is_closed_and_a_browser_told_why() {
     }
     for first in [&b"\x00"[..], b"\x06\x01\x00", b"\xFF", b"\x16\x03\x01"] {
         assert_eq!(run(&mut socks(), first), [Output::Close]);
+    }
+}
+
+#[test]
+fn why_there_is_no_request_is_kept_for_the_user() {
+    let named = |bad, name: &str| Some(Fault::Name(bad, Sensitive::new(name.to_owned())));
+    for (bytes, expected) in [
+        (&b"GET / HTTP/1.0\r\n"[..], Some(Fault::Language(b'G'))),
+        (b"\x16\x03\x01", Some(Fault::Language(0x16))),
+        (b"\x04\x02\x41\x01\x02\x02\x02\x03\x00", Some(Fault::Command(2))),
+        (b"\x04\x01\x41\x01\x00\x00\x00\x04\x00tor org\x00", named(BadName::Malformed, "tor org")),
+        (b"\x04\x01\x41\x01\x00\x00\x00\x04\x00r.exit\x00", named(BadName::Exit, "r.exit")),
+        (b"\x05\x01\x00\x05\x03\x00\x01\x01\x01\x01\x01\x00\x50", Some(Fault::Command(3))),
+        (b"\x05\x01\x00\x05\x09\x00\x01\x01\x01\x01\x01\x00\x50", Some(Fault::Command(9))),
+        (b"\x05\x01\x00\x05\x01\x00\x03\x07x.onion\x00\x50", named(BadName::BadOnion, "x.onion")),
+        (b"\x05\x01\x00\x05\x01\x00\x03\x02\xFFa\x00\x50", named(BadName::Malformed, "\\xffa")),
+        (b"\x05\x01\x00\x05\x01\x00\x03\x01a\x00\x50", None),
+        (b"\x04\x01\x41\x01\x02\x02\x02\x03\x00", None),
+    ] {
+        let mut socks = socks();
+        socks.handle_bytes(bytes);
+        assert_eq!(socks.take_fault(), expected, "{bytes:?}");
     }
 }
 
