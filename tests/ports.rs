@@ -1,0 +1,198 @@
+//! The flags of ports, and what is told of requests: real programs' words to real ports of the
+//! client, on the lab's relays over loopback.
+//!
+//! Which circuits requests share is seen by how many circuits carry them. What each flag means is
+//! `client/isolation.rs`'s, whose table is tested there; here it is shown that a line of a torrc
+//! gets that far.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use cepa::app::client::Client;
+use cepa::app::runtime::executor;
+use cepa::lab::TlsProvider;
+use cepa::lab::plan::{Plan, Town};
+use tokio::net::TcpSocket;
+use tokio::task::LocalSet;
+
+/// How long a request may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Two names and two ports of the lab's.
+const ONE: &str = "source-1000.lab";
+const OTHER: &str = "source-2000.lab";
+
+/// One request: to which port of the client, in which words, from where, for what.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    port: usize,
+    version: u8,
+    user: Option<&'static str>,
+    from: Ipv4Addr,
+    host: &'static str,
+    to: u16,
+}
+
+/// What most of them are.
+const PLAIN: Asked = Asked { port: 0, version: 5, user: None, from: Ipv4Addr::LOCALHOST, host: ONE, to: 80 };
+
+fn text(text: &str) -> Vec<u8> {
+    let mut out = vec![u8::try_from(text.len()).unwrap()];
+    out.extend_from_slice(text.as_bytes());
+    out
+}
+
+impl Asked {
+    /// Its reply code and what came behind it.
+    async fn run(self, ports: Vec<SocketAddr>) -> (u8, Vec<u8>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((self.from, 0))).unwrap();
+        let stream = socket.connect(ports[self.port]).await.unwrap().into_std().unwrap();
+        tokio::task::spawn_blocking(move || self.talk(stream)).await.unwrap()
+    }
+
+    fn talk(self, mut stream: TcpStream) -> (u8, Vec<u8>) {
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let read = |length| {
+            let mut bytes = vec![0; length];
+            (&stream).read_exact(&mut bytes).unwrap();
+            bytes
+        };
+        let code = if self.version == 4 {
+            let front = [&[4, 1][..], &self.to.to_be_bytes(), &[0, 0, 0, 1, 0]].concat();
+            (&stream).write_all(&[&front, self.host.as_bytes(), &[0]].concat()).unwrap();
+            read(8)[1]
+        } else {
+            let way = if self.user.is_some() { 2 } else { 0 };
+            (&stream).write_all(&[5, 1, way]).unwrap();
+            assert_eq!(read(2), [5, way]);
+            if let Some(user) = self.user {
+                (&stream).write_all(&[vec![1], text(user), text("secret")].concat()).unwrap();
+                assert_eq!(read(2), [1, 0]);
+            }
+            let address = match self.host.parse::<Ipv4Addr>() {
+                Ok(ip) => [&[1][..], &ip.octets()].concat(),
+                Err(_) => [vec![3], text(self.host)].concat(),
+            };
+            (&stream).write_all(&[&[5, 1, 0][..], &address, &self.to.to_be_bytes()].concat()).unwrap();
+            read(10)[1]
+        };
+        let mut rest = Vec::new();
+        // One that was refused may be reset.
+        let _ = stream.read_to_end(&mut rest);
+        (code, rest)
+    }
+}
+
+fn town() -> Town {
+    Plan::default().open(1, TlsProvider::best()).unwrap()
+}
+
+/// Has a client with these lines asked all that, one after the other: what came of each, and how
+/// many circuits carried them.
+fn asked(town: &Town, lines: &str, all: &[Asked]) -> (Vec<(u8, usize)>, usize) {
+    let lines = format!("{}Log err stderr\n{lines}", town.torrc().replace("SocksPort 0\n", ""));
+    let (runtime, local, all) = (executor().unwrap(), LocalSet::new(), all.to_vec());
+    local.block_on(&runtime, async {
+        let client = Client::start("lines", &lines).unwrap();
+        let ports: Vec<SocketAddr> = client.ports().iter().map(|port| port.parse().unwrap()).collect();
+        let mut results = Vec::new();
+        for one in all {
+            let (code, rest) = one.run(ports.clone()).await;
+            results.push((code, rest.len()));
+        }
+        (results, client.hops().len())
+    })
+}
+
+/// How many circuits carry these, all of which must be answered.
+fn circuits(town: &Town, lines: &str, all: &[Asked]) -> usize {
+    let (results, circuits) = asked(town, lines, all);
+    for (one, (code, length)) in all.iter().zip(results) {
+        let granted = if one.version == 4 { 0x5A } else { 0 };
+        let expected = if one.host == ONE { 1000 } else { 2000 };
+        assert_eq!((code, length), (granted, expected), "{lines}{one:?}");
+    }
+    circuits
+}
+
+#[test]
+fn flags_of_ports_say_who_shares_a_circuit() {
+    let town = town();
+    let two_hosts = [PLAIN, Asked { host: OTHER, ..PLAIN }];
+    let two_ports = [PLAIN, Asked { to: 443, ..PLAIN }];
+    let two_users = [Asked { user: Some("a"), ..PLAIN }, Asked { user: Some("b"), ..PLAIN }];
+    let two_places = [PLAIN, Asked { from: Ipv4Addr::new(127, 0, 0, 2), ..PLAIN }];
+    let two_versions = [PLAIN, Asked { version: 4, ..PLAIN }];
+    let two_listeners = [PLAIN, Asked { port: 1, ..PLAIN }];
+    for (lines, all, expected) in [
+        ("SocksPort auto\n", two_hosts, 1),
+        ("SocksPort auto IsolateDestAddr\n", two_hosts, 2),
+        ("SocksPort auto\n", two_ports, 1),
+        ("SocksPort auto IsolateDestPort\n", two_ports, 2),
+        ("SocksPort auto IsolateDestPort\n", two_hosts, 1),
+        ("SocksPort auto\n", two_users, 2),
+        ("SocksPort auto NoIsolateSOCKSAuth\n", two_users, 1),
+        ("SocksPort auto\n", two_places, 2),
+        ("SocksPort auto NoIsolateClientAddr\n", two_places, 1),
+        ("SocksPort auto\n", two_versions, 1),
+        ("SocksPort auto IsolateClientProtocol\n", two_versions, 2),
+        ("SocksPort auto\nSocksPort auto\n", two_listeners, 2),
+        ("SocksPort auto SessionGroup=7\nSocksPort auto SessionGroup=7\n", two_listeners, 1),
+        ("SocksPort auto SessionGroup=7\nSocksPort auto SessionGroup=8\n", two_listeners, 2),
+    ] {
+        assert_eq!(circuits(&town, lines, &all), expected, "{lines}{all:?}");
+    }
+}
+
+/// What a client with these lines logs of these requests, and what it answers them.
+fn told(town: &Town, lines: &str, all: &[Asked]) -> (Vec<u8>, String) {
+    let name = format!("cepa-ports-{}-{}", std::process::id(), lines.len());
+    let path = std::env::temp_dir().join(name);
+    let (results, _) = asked(town, &format!("SocksPort auto\nLog notice file {}\n{lines}", path.display()), all);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    (results.into_iter().map(|(code, _)| code).collect(), text)
+}
+
+#[test]
+fn where_a_request_went_is_told_only_to_those_who_want_that() {
+    let town = town();
+    for (host, before, behind) in [
+        ("hidden.local", "A request for ", ":80 was refused: Internal"),
+        ("hidden..example", "gave Tor a malformed hostname: ", ". Rejecting the connection."),
+        ("hidden.onion", "Invalid onion hostname ", "; rejecting"),
+    ] {
+        let all = [Asked { host, ..PLAIN }];
+        let lines = "ClientRejectInternalAddresses 1\n";
+        let (_, usual) = told(&town, lines, &all);
+        assert!(usual.contains(&format!("{before}[scrubbed]{behind}")) && !usual.contains("hidden"), "{usual}");
+        let (_, open) = told(&town, &format!("{lines}SafeLogging 0\n"), &all);
+        assert!(open.contains(&format!("{before}{host}{behind}")), "{open}");
+    }
+}
+
+#[test]
+fn requests_are_refused_and_warned_of_as_the_options_say() {
+    let town = town();
+    let by_address = Asked { host: "93.184.216.34", ..PLAIN };
+    let (good, bad) = ("This is good.", "is giving Tor only an IP address");
+    let (codes, text) = told(&town, "SafeSocks 1\nTestSocks 1\n", &[PLAIN, by_address]);
+    assert!(codes[0] == 0 && codes[1] != 0, "{codes:?}");
+    assert!(text.contains(good) && text.contains(bad) && text.contains("Rejecting."), "{text}");
+    let (codes, text) = told(&town, "", &[PLAIN]);
+    assert!(codes == [0] && !text.contains(good), "{text}");
+    let plaintext = "this port is commonly used for unencrypted protocols";
+    let (codes, text) = told(&town, "WarnPlaintextPorts 80\n", &[PLAIN]);
+    assert!(codes == [0] && text.contains(plaintext) && !text.contains("Closing."), "{text}");
+    let (codes, text) = told(&town, "WarnPlaintextPorts 80\nRejectPlaintextPorts 80\n", &[PLAIN]);
+    assert!(codes[0] != 0 && text.contains(plaintext) && text.contains("Closing."), "{text}");
+    let (codes, text) = told(&town, "", &[Asked { host: "a.b.exit", ..PLAIN }]);
+    assert!(codes[0] != 0 && text.contains("notation is disabled"), "{text}");
+    let (codes, _) = told(&town, "SocksPolicy accept 127.0.0.1\nSocksPolicy reject *\n", &[PLAIN]);
+    assert_eq!(codes, [0]);
+}
