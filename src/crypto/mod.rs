@@ -19,6 +19,7 @@ pub mod kdf;
 pub mod layer;
 pub mod ntor;
 pub mod ntor3;
+pub mod password;
 pub mod rsa;
 pub mod tls;
 pub mod tor1;
