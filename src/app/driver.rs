@@ -22,7 +22,8 @@ use super::look_ups::Answers;
 use super::program::{self, Mailbox, News};
 use super::runtime::{SystemClock, SystemEntropy};
 use crate::base::time::Now;
-use crate::client::events::LinkReason;
+use crate::client::circuits::Phase;
+use crate::client::events::{LinkReason, LinkStatus};
 use crate::client::junction::LinkNo;
 use crate::client::links::Way;
 use crate::client::notices::Notice;
@@ -224,6 +225,31 @@ impl Driver {
             .filter(|(_, circuit)| circuit.is_used())
             .map(|(_, circuit)| circuit.path.hops.len())
             .collect()
+    }
+
+    /// What there is now, in a few lines that name nobody.
+    pub fn statistics(&self) -> [String; 3] {
+        let client = self.client.borrow();
+        let count = |is: bool, all: usize| if is { all + 1 } else { all };
+        let links = client.links().map(|(_, status)| matches!(status, LinkStatus::Connected));
+        let (links, up) = links.fold((0, 0), |(all, up), is_up| (all + 1, count(is_up, up)));
+        let circuits = client.pool().iter().map(|(_, circuit)| circuit);
+        let (open, used, coming) = circuits.fold((0, 0, 0), |(open, used, coming), circuit| {
+            let is_open = circuit.phase >= Phase::Waiting;
+            (count(is_open, open), count(circuit.is_used(), used), count(!is_open, coming))
+        });
+        let streams = client.streams();
+        let waiting = streams.waiting().len();
+        let directory = client.dir().map_or("none".to_owned(), |dir| {
+            let lifetime = dir.consensus().lifetime();
+            let (relays, missing) = (dir.relays().count(), dir.missing_count());
+            format!("{relays} relays, {missing} descriptors missing, valid until {}", lifetime.valid_until)
+        });
+        [
+            format!("Links: {links}, of which {up} are up. Directory: {directory}."),
+            format!("Circuits: {open} open, of which {used} are or were in use; {coming} being built."),
+            format!("Streams: {}, of which {waiting} wait; {} bytes are held for them.", streams.len(), streams.held()),
+        ]
     }
 
     /// One input, and all that follows from it.

@@ -120,6 +120,12 @@ impl Logger {
         }
     }
 
+    /// Writes everything everywhere, until the next configuration.
+    pub fn raise(&self) {
+        let all = Selection::between(Severity::Debug, Severity::Err);
+        self.sinks.borrow_mut().iter_mut().for_each(|sink| sink.selection = all);
+    }
+
     /// Opens every file anew, since the old one may have been given another name. Whatever
     /// cannot be opened stays as it is.
     pub fn reopen(&self) -> Result<(), Unopened> {
@@ -391,6 +397,18 @@ mod tests {
         logger.warn(Domain::General, format_args!("c {}", 1));
         logger.err(Domain::General, format_args!("d"));
         assert_eq!(paper.text(), "[notice] b\n[warn] c 1\n[err] d\n");
+    }
+
+    #[test]
+    fn a_log_gets_everything_once_it_is_raised() {
+        let (logger, paper) = logger(true, false);
+        logger.raise();
+        logger.say(Severity::Debug, Domain::General, format_args!("a"));
+        logger.info(Domain::Fs, format_args!("b"));
+        assert_eq!(paper.text(), "[debug] a\n[info] b\n");
+        logger.adopt(Sinks(Vec::new()), &config::Config::of(&config::Settings::new()).unwrap().0);
+        logger.err(Domain::General, format_args!("c"));
+        assert_eq!(paper.text(), "[debug] a\n[info] b\n");
     }
 
     #[test]

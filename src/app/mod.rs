@@ -223,7 +223,14 @@ async fn wait(signals: &mut Signals, running: &mut Running, log: &Logger) {
                 return log.notice(Domain::General, format_args!("Catching signal TERM, exiting cleanly."));
             }
             Wish::Reload => running.reload().await,
-            Wish::Other => log.info(Domain::General, format_args!("Received a signal that means nothing here.")),
+            Wish::Statistics => running.tell_statistics(),
+            Wish::Debug => {
+                log.raise();
+                log.notice(
+                    Domain::General,
+                    format_args!("Caught USR2, going to loglevel debug. Send HUP to change back."),
+                );
+            }
         }
     }
 }

@@ -64,6 +64,12 @@ impl Running {
         }
     }
 
+    /// Logs what there is now. C tor: `dumpstats`.
+    pub fn tell_statistics(&self) {
+        let log = self.driver.log();
+        self.driver.statistics().iter().for_each(|line| log.notice(Domain::General, format_args!("{line}")));
+    }
+
     fn next(&self) -> Result<Next, Error> {
         let (wanted, setup) = understand(self.start.options_again(&self.wanted), self.start.quiet)?;
         if let Some(option) = self.wanted.config.fixed_difference(&wanted.config) {

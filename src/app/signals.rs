@@ -2,7 +2,6 @@
 //!
 //! Hears them and says what is wanted; does nothing about it. Called by `mod.rs`. Spec: none.
 //! C tor: `process_signal` in app/main/main.c.
-//! Differs: USR1 and USR2 are heard, so that they do not end us, and change nothing yet.
 
 use std::io;
 
@@ -19,8 +18,10 @@ pub enum Wish {
     Terminate,
     /// HUP: to read the options again.
     Reload,
-    /// What means nothing here.
-    Other,
+    /// USR1: to tell what there is.
+    Statistics,
+    /// USR2: to log everything, until the next reload.
+    Debug,
 }
 
 /// From now on a file that may not become larger, by XFSZ, is one that cannot be written, and not
@@ -58,8 +59,8 @@ impl Signals {
             _ = self.interrupt.recv() => Wish::Interrupt,
             _ = self.terminate.recv() => Wish::Terminate,
             _ = self.hang_up.recv() => Wish::Reload,
-            _ = self.first.recv() => Wish::Other,
-            _ = self.second.recv() => Wish::Other,
+            _ = self.first.recv() => Wish::Statistics,
+            _ = self.second.recv() => Wish::Debug,
         }
     }
 
