@@ -152,7 +152,12 @@ fn what_it_is_and_can_be_asked_for_is_printed() {
         assert!(output.status.success(), "{arguments:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    assert_eq!(said(&["--version"]), concat!("cepa ", env!("CARGO_PKG_VERSION"), "\n"));
+    // What controllers look for, and who it is.
+    assert_eq!(said(&["--version"]), concat!("Tor version 0.4.9.11 (cepa-", env!("CARGO_PKG_VERSION"), ").\n"));
+    let hashed = said(&["--hash-password", "foo"]);
+    let digits = hashed.trim_end().strip_prefix("16:").unwrap();
+    assert!(digits.len() == 58 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{hashed}");
+    assert_ne!(said(&["--hash-password", "foo"]), hashed);
     for help in [&["--help"][..], &["-h"], &["--SocksPort", "9050", "--help"]] {
         assert!(said(help).starts_with("usage: cepa"));
     }
@@ -243,7 +248,7 @@ fn signals_end_it_politely_or_not_at_all() {
     let scratch = Scratch::new("signals");
     let log = scratch.path("log");
     let running = Running::start(&["-f", &scratch.torrc(&format!("Log notice stdout\nLog info file {log}"))]);
-    for name in ["HUP", "USR1", "USR2", "PIPE"] {
+    for name in ["HUP", "PIPE", "USR1", "USR2"] {
         running.signal(name);
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -256,6 +261,34 @@ fn signals_end_it_politely_or_not_at_all() {
     );
     let log = fs::read_to_string(log).unwrap();
     assert!(log.contains("[notice] cepa ") && log.ends_with("TERM, exiting cleanly.\n"), "{log}");
+    for line in ["Links: 0, of which 0 are up. Directory: none.", "Circuits: 0 open", "Streams: 0", "Caught USR2"] {
+        assert!(log.contains(&format!("[notice] {line}")), "{log}");
+    }
+}
+
+#[test]
+fn options_come_from_standard_input_and_from_files_that_others_include() {
+    let scratch = Scratch::new("include");
+    let (torrc, log, more) = (scratch.path("torrc"), scratch.path("log"), scratch.path("more"));
+    fs::create_dir(&more).unwrap();
+    let file = |name: &str, text: &str| fs::write(format!("{more}/{name}"), text).unwrap();
+    file("10-log", &format!("Log notice stdout\nLog notice file {log}\n"));
+    file("20-socks", "SocksTimeout 5\n");
+    scratch.torrc(&format!("%include {more}/[0-9]*"));
+    let mut fed = Command::new("sh");
+    fed.args(["-c", &format!("exec \"$0\" \"$@\" <{torrc}"), env!("CARGO_BIN_EXE_cepa")]);
+    let running = Running::of(&mut fed, &["-f", "-"]);
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(text.contains(&format!("Including configuration file \"{more}/20-socks\"")), "{text}");
+    // What was said by standard input counts again, and what it includes is read again.
+    file("20-socks", "\nSocksTimeout soon\n");
+    running.signal("HUP");
+    read_until(&log, &format!("The options stay as they were: {more}/20-socks:2: SocksTimeout wants a time"));
+    file("20-socks", "SocksTimeout 6\nSocksTimeout 7\n");
+    running.signal("HUP");
+    read_until(&log, &format!("{more}/20-socks:2: SocksTimeout was given twice"));
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
 }
 
 /// What is in a file, once `word` is.

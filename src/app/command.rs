@@ -4,17 +4,11 @@
 //! `config_parse_commandline`, `load_torrc_from_disk` in app/config/config.c; tor(1).
 
 use core::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
 
 use super::paths;
-use crate::config::torrc::{Change, Fault};
-use crate::config::{Complaint, Config, Objection, Origin, Settings, Warning};
-
-/// The longest file of options; ours, for a bound.
-const MAX_TORRC_LEN: u64 = 4 << 20;
+use super::torrc::{self, Error, Source};
+use crate::config::torrc::Change;
+use crate::config::{Config, Origin, Settings, Warning};
 
 /// What the words ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +23,8 @@ pub enum Command {
     Version,
     /// All names of options.
     ListOptions,
+    /// What a torrc says so that this password opens the control port.
+    HashPassword(String),
 }
 
 /// How to begin.
@@ -61,35 +57,11 @@ pub enum Misuse {
     NoValue(String),
 }
 
-/// Why there are no options.
-#[derive(Debug)]
-pub enum Error {
-    /// What somebody wrote.
-    Complaint(Complaint),
-    /// A file.
-    File(PathBuf, io::Error),
-}
-
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Misuse::NoValue(word) => write!(f, "{word} wants a value"),
         }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Complaint(complaint) => write!(f, "{complaint}"),
-            Error::File(path, error) => write!(f, "{}: {error}", path.display()),
-        }
-    }
-}
-
-impl From<Complaint> for Error {
-    fn from(complaint: Complaint) -> Self {
-        Error::Complaint(complaint)
     }
 }
 
@@ -104,6 +76,7 @@ pub fn parse(words: &[String]) -> Result<Command, Misuse> {
             "-h" | "--help" => return Ok(Command::Help),
             "--version" => return Ok(Command::Version),
             "--list-torrc-options" => return Ok(Command::ListOptions),
+            "--hash-password" => return Ok(Command::HashPassword(value()?)),
             "--verify-config" => command = Some(Command::Verify),
             "-f" | "--torrc-file" => start.torrc = Some(value()?),
             "--defaults-torrc" => start.defaults = Some(value()?),
@@ -140,14 +113,6 @@ pub struct Wanted {
     pub has_logs: bool,
 }
 
-/// A file of options.
-pub struct Source {
-    /// Where it is, or was looked for.
-    pub path: PathBuf,
-    /// Whether it was found.
-    pub is_there: bool,
-}
-
 impl Start {
     /// Reads the files, each laid over the one before, and the words over them.
     pub fn options(&self) -> Result<Wanted, Error> {
@@ -165,11 +130,11 @@ impl Start {
         let (old_torrc, old_defaults) = before.map(|before| (&before.torrc, &before.defaults)).unzip();
         // C tor: that these are missing is always fine.
         let path = || self.defaults.as_deref().map_or_else(paths::default_defaults, paths::expand);
-        let (defaults, mut warnings) = add(&mut settings, old_defaults, path, true)?;
+        let (defaults, mut warnings) = torrc::add(&mut settings, old_defaults, path, true)?;
         settings.begin_layer();
         let path = || self.torrc.as_deref().map_or_else(paths::default_torrc, paths::expand);
         let is_missing_fine = self.is_missing_fine || self.torrc.is_none();
-        let (torrc, odd) = add(&mut settings, old_torrc, path, is_missing_fine)?;
+        let (torrc, odd) = torrc::add(&mut settings, old_torrc, path, is_missing_fine)?;
         warnings.extend(odd);
         settings.begin_layer();
         for (change, name, value) in &self.options {
@@ -183,60 +148,12 @@ impl Start {
     }
 }
 
-/// Adds what a file says: the one that was there before, or else the one at that path.
-fn add(
-    settings: &mut Settings,
-    before: Option<&Source>,
-    path: impl FnOnce() -> PathBuf,
-    is_missing_fine: bool,
-) -> Result<(Source, Vec<Warning>), Error> {
-    let (path, is_missing_fine) = match before {
-        Some(Source { path, is_there: true }) => (path.clone(), false),
-        _ => (path(), is_missing_fine),
-    };
-    let name = path.display().to_string();
-    let text = match read(&path, before.is_some()) {
-        Ok(bytes) => String::from_utf8(bytes).map_err(|error| not_text(&name, &error))?,
-        // C tor: that it is no file, or not for us, is as good as that it is missing.
-        Err(_) if is_missing_fine => return Ok((Source { path, is_there: false }, Vec::new())),
-        Err(error) => return Err(Error::File(path, error)),
-    };
-    let warnings = settings.add_text(&name, &text)?;
-    Ok((Source { path, is_there: true }, warnings))
-}
-
-fn read(path: &Path, is_again: bool) -> io::Result<Vec<u8>> {
-    // A pipe has said what it had to say. Whoever opens one would wait for its other end, and the
-    // client with it.
-    if is_again && fs::metadata(path)?.file_type().is_fifo() {
-        return Err(io::Error::other("it is a pipe, and cannot be read a second time"));
-    }
-    let file = File::open(path)?;
-    // C tor: a pipe will do, as a shell makes one of `<(…)`.
-    let kind = file.metadata()?.file_type();
-    if !kind.is_file() && !kind.is_fifo() {
-        return Err(io::Error::other("it is no file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_TORRC_LEN + 1).read_to_end(&mut bytes)?;
-    match u64::try_from(bytes.len()) {
-        Ok(0..=MAX_TORRC_LEN) => Ok(bytes),
-        _ => Err(io::ErrorKind::FileTooLarge.into()),
-    }
-}
-
-fn not_text(name: &str, error: &std::string::FromUtf8Error) -> Error {
-    let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let origin = Origin { source: name.into(), line: u32::try_from(line).unwrap_or(u32::MAX) };
-    Error::Complaint(Complaint { origin, fault: Objection::Line(Fault::NotText) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::disk::tests::Scratch;
     use super::*;
     use std::os::fd::AsRawFd;
+    use std::{fs, io};
 
     fn words(text: &str) -> Vec<String> {
         text.split_ascii_whitespace().map(str::to_owned).collect()
@@ -272,11 +189,13 @@ mod tests {
             ("--SocksPort 0 --version", Command::Version),
             ("--list-torrc-options", Command::ListOptions),
             ("--verify-config", Command::Verify(Start::default())),
+            ("--hash-password foo", Command::HashPassword("foo".to_owned())),
             ("", Command::Run(Start::default())),
         ] {
             assert_eq!(parse(&words(text)).unwrap(), command);
         }
         assert_eq!(parse(&words("--SocksPort")), Err(Misuse::NoValue("--SocksPort".to_owned())));
+        assert_eq!(parse(&words("--hash-password")), Err(Misuse::NoValue("--hash-password".to_owned())));
         assert_eq!(parse(&words("-f")), Err(Misuse::NoValue("-f".to_owned())));
     }
 

@@ -12,6 +12,7 @@ pub mod descriptors;
 pub mod disk;
 pub mod driver;
 pub mod files;
+pub mod glob;
 pub mod listener;
 pub mod logging;
 pub mod look_ups;
@@ -21,6 +22,7 @@ pub mod program;
 pub mod reload;
 pub mod runtime;
 pub mod signals;
+pub mod torrc;
 
 use core::fmt;
 use core::time::Duration;
@@ -41,10 +43,12 @@ use self::driver::Driver;
 use self::files::{Files, Places};
 use self::logging::{Logger, Unopened};
 use self::reload::Running;
-use self::runtime::SystemClock;
+use self::runtime::{SystemClock, SystemEntropy};
 use self::signals::{Signals, Wish};
+use crate::base::random::Entropy;
 use crate::client::Setup;
 use crate::config::{Complaint, Config, Domain, Log, OPTIONS, Selection, Severity};
+use crate::crypto::password;
 use crate::crypto::tls::Provider;
 
 /// How long a disk may take to write what the next run should know; ours.
@@ -54,23 +58,30 @@ const SAVE_LIMIT: Duration = Duration::from_secs(5);
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
+/// C tor's version, which is what controllers look for, and then ours.
+const VERSION: &str = concat!("Tor version 0.4.9.11 (cepa-", env!("CARGO_PKG_VERSION"), ").");
+
 const USAGE: &str = "\
 usage: cepa [-f TORRC] [--OPTION VALUE]...
 
 A Tor client: a SOCKS proxy that programs on this machine connect to. It reads the options that
 C tor reads; tor(1) says what they mean.
-  -f, --torrc-file FILE    read options from there (/etc/tor/torrc, else ~/.torrc)
+  -f, --torrc-file FILE    read options from there (/etc/tor/torrc, else ~/.torrc); from standard
+                           input if FILE is -
   --defaults-torrc FILE    lay them over those of that file (/etc/tor/torrc-defaults)
-  --ignore-missing-torrc   go on if the first is not there
+  --ignore-missing-torrc, --allow-missing-torrc
+                           go on if the first is not there
   --OPTION VALUE           lay this option over those of the files; +OPTION adds to a list,
                            /OPTION leaves nothing of it
   --verify-config          say whether the options are right, and end
   --list-torrc-options     print the names of all options
+  --hash-password WORD     print what HashedControlPassword is to say of this password
   --quiet, --hush          print nothing; nothing but what is wrong
   --version, -h, --help    print what it is; print this
 
-It ends at Ctrl-C, and reads its options again at SIGHUP. Exit status 1, and one line on standard
-error, if it cannot begin.";
+It ends at Ctrl-C and at SIGTERM. SIGHUP: it reads its options again, and reopens its logs.
+SIGUSR1: it logs what there is now. SIGUSR2: it logs everything, until SIGHUP. Exit status 1, and
+one line on standard error, if it cannot begin or go on.";
 
 /// Why it cannot begin.
 #[derive(Debug)]
@@ -80,7 +91,7 @@ pub enum Error {
     /// Words of the command line.
     Misuse(Misuse),
     /// The options.
-    Options(command::Error),
+    Options(torrc::Error),
     /// A log.
     Log(Unopened),
     /// The system.
@@ -140,7 +151,12 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
 fn obey(words: Vec<String>) -> Result<(), Error> {
     match command::parse(&words).map_err(Error::Misuse)? {
         Command::Help => say(USAGE),
-        Command::Version => say(concat!("cepa ", env!("CARGO_PKG_VERSION"))),
+        Command::Version => say(VERSION),
+        Command::HashPassword(password) => {
+            let mut salt = [0; 8];
+            SystemEntropy.fill(&mut salt);
+            say(&password::hashed(password.as_bytes(), salt));
+        }
         Command::ListOptions => OPTIONS.iter().for_each(|entry| say(entry.name)),
         Command::Verify(start) => {
             let wanted = start.options().map_err(Error::Options)?;
@@ -173,7 +189,7 @@ fn run(start: Start) -> Result<(), Error> {
 }
 
 /// What is wanted, with what follows from it for the client.
-fn understand(options: Result<Wanted, command::Error>, quiet: Quiet) -> Result<(Wanted, Setup), Error> {
+fn understand(options: Result<Wanted, torrc::Error>, quiet: Quiet) -> Result<(Wanted, Setup), Error> {
     let mut wanted = options.map_err(Error::Options)?;
     let setup = Setup::of(wanted.config.clone())?;
     wanted.config.logs = quieter(wanted.config.logs, quiet, wanted.has_logs);
@@ -251,6 +267,10 @@ fn greet(wanted: &Wanted, log: &Logger) {
 
 /// Where the options come from, and what is odd about them.
 fn tell(wanted: &Wanted, log: &Logger) {
+    let included = wanted.defaults.included.iter().chain(&wanted.torrc.included);
+    for path in included {
+        log.notice(Domain::Config, format_args!("Including configuration file \"{}\".", path.display()));
+    }
     let path = wanted.torrc.path.display();
     match wanted.torrc.is_there {
         true => log.notice(Domain::Config, format_args!("Read configuration file \"{path}\".")),

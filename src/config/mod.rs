@@ -67,6 +67,8 @@ pub struct Complaint {
 pub enum Objection {
     /// The line cannot be read.
     Line(Fault),
+    /// It includes files, where there are none.
+    Include,
     /// There is no such option; perhaps this one was meant.
     Unknown(String, Option<&'static str>),
     /// An option's value is not what it may be.
@@ -85,6 +87,7 @@ impl fmt::Display for Complaint {
         write!(f, "{}: ", self.origin)?;
         match &self.fault {
             Objection::Line(fault) => write!(f, "{fault}"),
+            Objection::Include => write!(f, "only files of options can include others"),
             Objection::Unknown(name, None) => write!(f, "there is no option {name}"),
             Objection::Unknown(name, Some(like)) => write!(f, "there is no option {name}; did you mean {like}?"),
             Objection::Value { option, value, wanted } => write!(f, "{option} wants {wanted}, not {value:?}"),
@@ -132,6 +135,9 @@ impl fmt::Display for Warning {
     }
 }
 
+/// Takes what a line includes: where that line is, and what it names.
+pub type Include<'a, E> = dyn FnMut(&mut Settings, Origin, &str) -> Result<Vec<Warning>, E> + 'a;
+
 /// What was said of each option.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -152,15 +158,28 @@ impl Settings {
         self.layer += 1;
     }
 
-    /// Takes the text of a file.
+    /// Takes the text of a file, which includes no other.
     pub fn add_text(&mut self, source: &str, text: &str) -> Result<Vec<Warning>, Complaint> {
+        self.add_lines(source, text, &mut |_, origin, _| Err(Complaint { origin, fault: Objection::Include }))
+    }
+
+    /// Takes the text of a file, and by `include` what its lines include.
+    pub fn add_lines<E: From<Complaint>>(
+        &mut self,
+        source: &str,
+        text: &str,
+        include: &mut Include<'_, E>,
+    ) -> Result<Vec<Warning>, E> {
         let source: Arc<str> = source.into();
         let mut warnings = Vec::new();
         for line in torrc::lines(text) {
             let at = |line| Origin { source: Arc::clone(&source), line };
             let line =
                 line.map_err(|(number, fault)| Complaint { origin: at(number), fault: Objection::Line(fault) })?;
-            warnings.extend(self.add(at(line.number), line.change, &line.key, line.value)?);
+            match line.key.as_str() {
+                torrc::INCLUDE => warnings.extend(include(self, at(line.number), &line.value)?),
+                key => warnings.extend(self.add(at(line.number), line.change, key, line.value)?),
+            }
         }
         Ok(warnings)
     }

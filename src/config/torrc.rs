@@ -9,6 +9,8 @@
 
 use core::fmt;
 
+/// The key of a line that stands for those of other files.
+pub const INCLUDE: &str = "%include";
 /// The longest value; ours, for a bound. C tor has none.
 pub const MAX_VALUE_LEN: usize = 64 * 1024;
 
