@@ -14,6 +14,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use super::runtime::SystemClock;
+use super::syslog::Syslog;
 use crate::base::redact::{PLACEHOLDER, Sensitive};
 use crate::base::time::{Tick, Wall, civil};
 use crate::client::Progress;
@@ -25,6 +26,8 @@ const LOG_MODE: u32 = 0o640;
 const BAR: usize = 12;
 /// More lines than this that were not written are not counted. C tor: `RATELIM_TOOMANY`.
 const TOO_MANY: u32 = 16 * 1000;
+/// How long a date is without what is finer than seconds.
+const SECONDS: usize = "Nov 21 18:00:00".len();
 /// Takes what is on the line of a terminal away.
 const WIPE: &str = "\r\x1b[K";
 
@@ -52,10 +55,27 @@ pub struct Sinks(Vec<Sink>);
 struct Sink {
     selection: Selection,
     to: config::Sink,
-    out: Box<dyn Write>,
+    out: Out,
     is_terminal: bool,
     /// A terminal: what stands on its last line and will be drawn over.
     status: Option<String>,
+}
+
+/// What takes lines.
+enum Out {
+    /// Whole ones.
+    Stream(Box<dyn Write>),
+    /// Ones that have date and severity beside them.
+    System(Syslog),
+}
+
+/// One line.
+struct Line {
+    severity: Severity,
+    /// With its date and its end.
+    text: String,
+    /// Where what it says begins.
+    begin: usize,
 }
 
 /// Text that repeats is written once in a while.
@@ -115,9 +135,6 @@ impl Logger {
         }
         old.iter_mut().for_each(Sink::finish);
         self.sinks.replace(sinks);
-        if config.logs.iter().any(|log| log.sink == config::Sink::Syslog) {
-            self.say_at_least_once(format_args!("the system's log cannot be written to yet; those lines are lost"));
-        }
     }
 
     /// Writes everything everywhere, until the next configuration.
@@ -133,7 +150,7 @@ impl Logger {
         for sink in self.sinks.borrow_mut().iter_mut() {
             if let config::Sink::File(path) = &sink.to {
                 match open_file(path) {
-                    Ok(file) => sink.out = Box::new(file),
+                    Ok(file) => sink.out = Out::Stream(Box::new(file)),
                     Err(unopened) => result = Err(unopened),
                 }
             }
@@ -214,20 +231,9 @@ impl Logger {
         Shown { hidden, is_safe: self.is_safe.get() }
     }
 
-    /// A warning that somebody must see, even where no log is open.
-    fn say_at_least_once(&self, text: fmt::Arguments<'_>) {
-        match self.sinks.borrow().iter().any(|sink| sink.selection.has(Domain::Config, Severity::Warn)) {
-            true => {}
-            false => {
-                let _ = write!(io::stderr(), "{}", self.line(Severity::Warn, text));
-                return;
-            }
-        }
-        self.warn(Domain::Config, text);
-    }
-
-    fn line(&self, severity: Severity, text: fmt::Arguments<'_>) -> String {
-        format!("{} [{}] {text}\n", date(self.clock.now().wall, self.granularity.get()), name(severity))
+    fn line(&self, severity: Severity, text: fmt::Arguments<'_>) -> Line {
+        let front = format!("{} [{}] ", date(self.clock.now().wall, self.granularity.get()), name(severity));
+        Line { severity, begin: front.len(), text: format!("{front}{text}\n") }
     }
 }
 
@@ -236,11 +242,11 @@ impl Sinks {
     pub fn open(config: &config::Config) -> Result<Sinks, Unopened> {
         let mut sinks = Vec::new();
         for log in &config.logs {
-            let (out, is_terminal): (Box<dyn Write>, bool) = match &log.sink {
-                config::Sink::Stdout => (Box::new(io::stdout()), io::stdout().is_terminal()),
-                config::Sink::Stderr => (Box::new(io::stderr()), io::stderr().is_terminal()),
-                config::Sink::Syslog => continue,
-                config::Sink::File(path) => (Box::new(open_file(path)?), false),
+            let (out, is_terminal) = match &log.sink {
+                config::Sink::Stdout => (Out::Stream(Box::new(io::stdout())), io::stdout().is_terminal()),
+                config::Sink::Stderr => (Out::Stream(Box::new(io::stderr())), io::stderr().is_terminal()),
+                config::Sink::Syslog => (Out::System(Syslog::default()), false),
+                config::Sink::File(path) => (Out::Stream(Box::new(open_file(path)?)), false),
             };
             sinks.push(Sink { selection: log.selection, to: log.sink.clone(), out, is_terminal, status: None });
         }
@@ -259,27 +265,38 @@ impl Sink {
         matches!(self.to, config::Sink::Stdout | config::Sink::Stderr)
     }
 
-    /// Nothing is done about a log that cannot be written to: there is nobody to tell.
-    fn write(&mut self, line: &str) {
-        let _ = match &self.status {
-            Some(status) => write!(self.out, "{WIPE}{line}{status}"),
-            None => self.out.write_all(line.as_bytes()),
-        };
-        let _ = self.out.flush();
+    fn write(&mut self, line: &Line) {
+        match &mut self.out {
+            Out::Stream(_) => {
+                let text = match &self.status {
+                    Some(status) => &format!("{WIPE}{}{status}", line.text),
+                    None => &line.text,
+                };
+                self.print(text);
+            }
+            Out::System(system) => {
+                let said = line.text.get(line.begin..).unwrap_or_default();
+                system.send(line.severity, line.text.get(..SECONDS).unwrap_or_default(), said.trim_end());
+            }
+        }
     }
 
     fn draw(&mut self, status: String) {
-        let _ = write!(self.out, "{WIPE}{status}");
-        let _ = self.out.flush();
+        self.print(&format!("{WIPE}{status}"));
         self.status = Some(status);
     }
 
     /// Leaves the last line of a terminal as it stands.
     fn finish(&mut self) {
-        if self.status.take().is_some() {
-            let _ = writeln!(self.out);
+        let end = if self.status.take().is_some() { "\n" } else { "" };
+        self.print(end);
+    }
+
+    /// Nothing is done about a log that cannot be written to: there is nobody to tell.
+    fn print(&mut self, text: &str) {
+        if let Out::Stream(out) = &mut self.out {
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         }
-        let _ = self.out.flush();
     }
 }
 
@@ -363,7 +380,7 @@ mod tests {
         let sink = Sink {
             selection: Selection::between(Severity::Notice, Severity::Err),
             to: if is_terminal { config::Sink::Stdout } else { config::Sink::File("paper".to_owned()) },
-            out: Box::new(paper.clone()),
+            out: Out::Stream(Box::new(paper.clone())),
             is_terminal,
             status: None,
         };
@@ -539,8 +556,13 @@ mod tests {
             logger.progress(Progress::Connecting);
             let to = config(lines);
             let (out, new) = (paper.clone(), to.logs[0].clone());
-            let sink =
-                Sink { selection: new.selection, to: new.sink, out: Box::new(out), is_terminal: true, status: None };
+            let sink = Sink {
+                selection: new.selection,
+                to: new.sink,
+                out: Out::Stream(Box::new(out)),
+                is_terminal: true,
+                status: None,
+            };
             logger.adopt(Sinks(vec![sink]), &to);
             let stands = String::from_utf8(paper.0.borrow().clone()).unwrap();
             assert!(stands.ends_with(&format!("Connecting to a relay{end}")), "{stands:?}");

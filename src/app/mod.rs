@@ -22,6 +22,7 @@ pub mod program;
 pub mod reload;
 pub mod runtime;
 pub mod signals;
+pub mod syslog;
 pub mod torrc;
 
 use core::fmt;
