@@ -10,6 +10,7 @@ use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -264,6 +265,37 @@ fn signals_end_it_politely_or_not_at_all() {
     for line in ["Links: 0, of which 0 are up. Directory: none.", "Circuits: 0 open", "Streams: 0", "Caught USR2"] {
         assert!(log.contains(&format!("[notice] {line}")), "{log}");
     }
+}
+
+#[test]
+fn systemd_hears_what_becomes_of_it() {
+    let scratch = Scratch::new("systemd");
+    let socket = UnixDatagram::bind(scratch.0.join("socket")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cepa"));
+    command.env("NOTIFY_SOCKET", scratch.path("socket")).env("WATCHDOG_USEC", "100000");
+    let running = Running::of(&mut command, &["-f", &scratch.torrc("")]);
+    let hear = |word: &str| {
+        let mut buffer = [0; 200];
+        for beats in 0..100 {
+            let length = socket.recv(&mut buffer).unwrap();
+            let said = std::str::from_utf8(&buffer[..length]).unwrap();
+            if said.starts_with(word) {
+                return beats;
+            }
+            assert_eq!(said, "WATCHDOG=1", "before {word}");
+        }
+        panic!("nobody said {word}");
+    };
+    assert_eq!(hear("READY=1"), 0);
+    hear("WATCHDOG=1");
+    running.signal("HUP");
+    hear("RELOADING=1\nMONOTONIC_USEC=");
+    hear("READY=1");
+    hear("WATCHDOG=1");
+    running.signal("TERM");
+    hear("STOPPING=1");
+    assert_eq!(running.end().0, Some(0));
 }
 
 #[test]

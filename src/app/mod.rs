@@ -16,6 +16,7 @@ pub mod glob;
 pub mod listener;
 pub mod logging;
 pub mod look_ups;
+pub mod notify;
 pub mod paths;
 pub mod ports;
 pub mod program;
@@ -43,6 +44,7 @@ use self::disk::{Directory, Fault, Lock};
 use self::driver::Driver;
 use self::files::{Files, Places};
 use self::logging::{Logger, Unopened};
+use self::notify::Notifier;
 use self::reload::Running;
 use self::runtime::{SystemClock, SystemEntropy};
 use self::signals::{Signals, Wish};
@@ -214,12 +216,16 @@ fn live(
         let mut signals = Signals::listen()?;
         let driver = Driver::new(setup.with_files(), Dialler::new(Provider::best()), files, clock, Rc::clone(log));
         let mut running = Running::begin(start, wanted, Rc::clone(&driver))?;
+        let notifier = Notifier::of_environment();
+        notifier.ready();
         drop(spawn_local(Rc::clone(&driver).hear_files(done)));
         drop(spawn_local(Rc::clone(&driver).run()));
         let doom = tokio::select! {
-            () = wait(&mut signals, &mut running, log) => None,
+            () = wait(&mut signals, &mut running, log, &notifier) => None,
+            () = live_on(&notifier) => None,
             why = driver.doomed() => Some(why),
         };
+        notifier.stopping();
         tokio::select! {
             saved = tokio::time::timeout(SAVE_LIMIT, driver.save()) => if saved.is_err() {
                 log.warn(Domain::Fs, format_args!("The disk is too slow to have everything written."));
@@ -232,14 +238,18 @@ fn live(
 }
 
 /// Until a signal says that it is over.
-async fn wait(signals: &mut Signals, running: &mut Running, log: &Logger) {
+async fn wait(signals: &mut Signals, running: &mut Running, log: &Logger, notifier: &Notifier) {
     loop {
         match signals.next().await {
             Wish::Interrupt => return log.notice(Domain::General, format_args!("Interrupt: exiting cleanly.")),
             Wish::Terminate => {
                 return log.notice(Domain::General, format_args!("Catching signal TERM, exiting cleanly."));
             }
-            Wish::Reload => running.reload().await,
+            Wish::Reload => {
+                notifier.reloading();
+                running.reload().await;
+                notifier.ready();
+            }
             Wish::Statistics => running.tell_statistics(),
             Wish::Debug => {
                 log.raise();
@@ -249,6 +259,15 @@ async fn wait(signals: &mut Signals, running: &mut Running, log: &Logger) {
                 );
             }
         }
+    }
+}
+
+/// Says as often as is wanted that it is alive, which it is as long as this goes on.
+async fn live_on(notifier: &Notifier) {
+    let Some(beat) = notifier.beat() else { return core::future::pending().await };
+    loop {
+        notifier.alive();
+        tokio::time::sleep(beat).await;
     }
 }
 
