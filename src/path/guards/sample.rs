@@ -87,7 +87,9 @@ impl Record {
         if line.len() > MAX_LINE_LEN {
             return None;
         }
-        let pairs: Vec<(&str, &str)> = line.split_ascii_whitespace().filter_map(|pair| pair.split_once('=')).collect();
+        // A vertical tab at the end of a line is a blank to whoever reads the file.
+        let is_blank = |c: char| c.is_ascii_whitespace() || c == '\x0B';
+        let pairs: Vec<(&str, &str)> = line.split(is_blank).filter_map(|pair| pair.split_once('=')).collect();
         let get = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
         let number = |name: &str| get(name).and_then(|value| value.parse().ok());
         let confirmed_index = number("confirmed_idx");
