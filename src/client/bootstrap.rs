@@ -24,6 +24,7 @@ use self::pace::Pace;
 pub use self::servers::Asking;
 use self::servers::Servers;
 use super::Progress;
+use super::files;
 use super::links::Goal;
 use super::notices::{Notice, SPOKEN, Source};
 use crate::base::random::Entropy;
@@ -467,6 +468,13 @@ impl Bootstrap {
         self.consensus_pace.on_success();
         self.servers.directories.forgive();
         self.measure();
+    }
+
+    /// The consensus could not be written: there is nothing to which a diff could be applied.
+    pub fn on_unwritten(&mut self, name: files::Name) {
+        if name == store::CONSENSUS {
+            self.keep.on_unwritten();
+        }
     }
 
     /// Somebody answers.

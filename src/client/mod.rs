@@ -454,6 +454,7 @@ impl Client {
         if name == state::STATE {
             self.kept.on_unwritten(now.tick);
         }
+        self.bootstrap.on_unwritten(name);
     }
 
     /// Has what the next run should know written. To be called at the end, before the last

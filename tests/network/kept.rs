@@ -221,6 +221,22 @@ fn the_next_consensus_comes_by_diff_and_its_file_is_that_of_the_authorities() {
     assert_eq!(shell.bad_files, []);
 }
 
+/// To what is not on the disk no diff can be applied.
+#[test]
+fn a_consensus_that_could_not_be_written_is_followed_by_a_whole_one() {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, wish(&cache));
+    assert!(shell.bootstrap(&mut network));
+    shell.client.handle_unwritten(store::CONSENSUS, network.now());
+    let before = shell.client.dir().unwrap().consensus().lifetime().valid_after;
+    let is_newer = |shell: &Shell| shell.client.dir().unwrap().consensus().lifetime().valid_after > before;
+    assert!(shell.run_until(&mut network, Duration::from_secs(4 * 3600), is_newer));
+    shell.turn(&mut network);
+    // Once at the start, in vain.
+    assert_eq!(shell.disk.reads.iter().filter(|name| **name == store::CONSENSUS).count(), 1);
+    assert_eq!(shell.bad_files, []);
+}
+
 /// All lie, so that none who tells the truth can help.
 #[test]
 fn a_diff_that_lies_is_answered_by_asking_for_the_whole() {

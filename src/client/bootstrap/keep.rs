@@ -201,6 +201,11 @@ impl Keep {
         self.has_diff_failed = false;
     }
 
+    /// It is not on the disk.
+    pub(super) fn on_unwritten(&mut self) {
+        self.on_disk = None;
+    }
+
     /// A file cannot be used.
     pub(super) fn on_bad_file(&mut self, name: Name, error: Error) {
         if !self.faults.iter().any(|(bad, _)| *bad == name) {
