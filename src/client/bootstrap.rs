@@ -10,6 +10,7 @@
 mod arrive;
 mod fetch;
 mod keep;
+mod late;
 mod orders;
 mod pace;
 mod servers;
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::arrive::{Keeping, Kind, What, take_microdesc};
 use self::fetch::Fetch;
 use self::keep::Keep;
+use self::late::Late;
 use self::pace::Pace;
 pub use self::servers::Asking;
 use self::servers::Servers;
@@ -87,7 +89,8 @@ pub struct Bootstrap {
     dir: Option<NetDir>,
     /// When to fetch the next consensus.
     next_consensus: Wall,
-    /// How long to wait when nobody has a newer one.
+    /// Who has no newer one, and how long to wait when nobody has.
+    late: Late,
     patience: Backoff,
     /// When to ask after nobody could be reached, and after answers without what was asked for.
     reaching: Pace,
@@ -172,6 +175,7 @@ impl Bootstrap {
             waiting: None,
             dir: None,
             next_consensus: Wall::default(),
+            late: Late::default(),
             patience: Backoff::new(STALE_WAIT),
             reaching: Pace::new(FREE_TROUBLES, MAX_UNREACHABLE),
             consensus_pace: in_vain(),
@@ -649,8 +653,9 @@ impl Bootstrap {
     ) -> Result<(), directory::Error> {
         match fetch.answer.finish()?.answer() {
             Answer::Given => {}
-            Answer::NotModified => {
-                self.on_nothing_newer(now, entropy);
+            // Only who was told what is here can say that there is nothing newer.
+            Answer::NotModified if fetch.what.kind() == Kind::Consensus && self.dir.is_some() => {
+                self.on_nothing_newer(server, now, entropy);
                 return Ok(());
             }
             _ => return Err(directory::Error::AnswerRefused),
@@ -694,9 +699,10 @@ impl Bootstrap {
             Verdict::Good { consensus, .. } => {
                 self.compare_clocks(consensus.lifetime(), now.wall);
                 // One out of a file may be too old to use, and still be what a diff begins with.
-                if origin != Origin::File && !consensus.lifetime().is_reasonably_live(now.wall) {
-                    // The next directory would give us the same.
-                    self.on_nothing_newer(now, entropy);
+                if let Origin::Directory(server) = origin
+                    && !consensus.lifetime().is_reasonably_live(now.wall)
+                {
+                    self.on_nothing_newer(server, now, entropy);
                     return Err(directory::Error::ConsensusOutdated);
                 }
                 self.check_protocols(&consensus)?;
@@ -705,7 +711,9 @@ impl Bootstrap {
                 match &mut self.dir {
                     Some(dir) => {
                         if let Err(error) = dir.replace(consensus) {
-                            self.on_nothing_newer(now, entropy);
+                            if let Origin::Directory(server) = origin {
+                                self.on_nothing_newer(server, now, entropy);
+                            }
                             return Err(error);
                         }
                     }
@@ -744,12 +752,17 @@ impl Bootstrap {
         let Some(dir) = &self.dir else { return };
         self.next_consensus = Fetcher::Client.next_fetch(&dir.consensus().lifetime(), now.wall, entropy);
         self.pause = None;
+        self.late = Late::default();
         self.patience.reset();
     }
 
-    /// A directory has no newer consensus than ours, or none that our clock can use. The next
-    /// would say the same: the authorities have missed a round, or our clock is wrong.
-    fn on_nothing_newer(&mut self, now: Now, entropy: &mut dyn Entropy) {
+    /// A directory has no newer consensus than ours, or none that our clock can use. One may be
+    /// late, or lie. If another says the same, so will the next: the authorities have missed a
+    /// round, or our clock is wrong.
+    fn on_nothing_newer(&mut self, server: RsaId, now: Now, entropy: &mut dyn Entropy) {
+        if !self.late.agree(server) {
+            return;
+        }
         let delay = self.patience.next_delay(entropy).min(MAX_STALE_WAIT);
         self.pause = Some((now.tick + delay, now.wall + delay));
         self.next_consensus = self.next_consensus.max(now.wall + delay);

@@ -6,6 +6,7 @@
 //! "Client operation".
 
 use core::net::{Ipv4Addr, SocketAddrV4};
+use core::time::Duration;
 use std::sync::OnceLock;
 
 use miniz_oxide::deflate::core::CompressorOxide;
@@ -30,6 +31,10 @@ const BOMB_FRONT: &[u8] = b"network-status-version 3 microdesc\n";
 const BOMB_HEAD: &str = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: deflate\r\n\r\n";
 /// The other network's authorities have keys that no network of the lab begins with.
 const OTHER_KEYS: usize = 6;
+/// What has not changed.
+const NOT_MODIFIED: &[u8] = b"HTTP/1.0 304 Not modified\r\n\r\n";
+/// How old a consensus is that is old.
+const OLD: Duration = Duration::from_secs(48 * 3600);
 /// How a diff begins.
 const DIFF: &str = "network-status-diff-version ";
 /// How many relays the other network says it has; ours.
@@ -39,9 +44,12 @@ const OTHER_LISTED: usize = 40;
 /// kind of villain.
 pub fn wrap(honest: Box<dyn Directory>, villain: Villain) -> Box<dyn Directory> {
     match villain {
-        Villain::EndlessDirectory | Villain::TruncatedConsensus | Villain::FalseDiff | Villain::FalseCertificates => {
-            Box::new(Mangled { honest, villain })
-        }
+        Villain::EndlessDirectory
+        | Villain::TruncatedConsensus
+        | Villain::FalseDiff
+        | Villain::FalseCertificates
+        | Villain::NotModified
+        | Villain::OldConsensus => Box::new(Mangled { honest, villain }),
         Villain::DecompressionBomb => Box::new(Bomb { honest, bytes: OnceLock::new() }),
         Villain::ConsensusSwap => Box::new(Swap { honest, other: OnceLock::new() }),
         _ => honest,
@@ -59,6 +67,16 @@ impl Directory for Mangled {
         match self.villain {
             Villain::FalseDiff => return self.false_diff(request, now),
             Villain::FalseCertificates => return self.false_certificates(request, now),
+            Villain::OldConsensus if is_consensus(request) => {
+                // The one before that is no older to whoever holds none.
+                let wall = now.wall - OLD;
+                return self.honest.answer(request, Now { wall, ..now });
+            }
+            Villain::NotModified if !is_consensus(request) => {
+                self.honest.answer(request, now)?;
+                return Some(Answered { bytes: NOT_MODIFIED.to_vec(), again_from: None });
+            }
+            Villain::NotModified | Villain::OldConsensus => return self.honest.answer(request, now),
             _ => {}
         }
         let mut answer = self.honest.answer(request, now)?;
@@ -241,7 +259,7 @@ mod tests {
     use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
     use std::sync::Arc;
 
-    const NOW: Now = Now { tick: Tick::new(core::time::Duration::ZERO), wall: START };
+    const NOW: Now = Now { tick: Tick::new(Duration::ZERO), wall: START };
 
     fn crooked(villain: Villain) -> Box<dyn Directory> {
         wrap(Box::new(Arc::new(Cache::new(network(Spec::new(1, START))))), villain)

@@ -80,10 +80,12 @@ pub enum Villain {
     ConsensusSwap,
     FalseDiff,
     FalseCertificates,
+    NotModified,
+    OldConsensus,
 }
 
 /// Every villain: the name it is asked for by, and what it does.
-const ALL: [(Villain, &str, &str); 48] = [
+const ALL: [(Villain, &str, &str); 50] = [
     (Villain::WrongIdentity, "wrong-identity", "proves another identity than its own"),
     (Villain::ExpiredCertificates, "expired-certificates", "shows certificates whose time is over"),
     (Villain::CertsAfterChallenge, "certs-after-challenge", "sends CERTS behind AUTH_CHALLENGE"),
@@ -132,6 +134,8 @@ const ALL: [(Villain, &str, &str); 48] = [
     (Villain::ConsensusSwap, "consensus-swap", "serves the consensus of another network, rightly signed"),
     (Villain::FalseDiff, "false-diff", "serves diffs that make another consensus than they say"),
     (Villain::FalseCertificates, "false-certificates", "serves certificates that their authorities have not signed"),
+    (Villain::NotModified, "not-modified", "says that certificates and microdescriptors have not changed"),
+    (Villain::OldConsensus, "old-consensus", "serves a consensus of two days ago"),
 ];
 
 /// A message a relay says: what, on which stream, with which body.
@@ -157,6 +161,8 @@ impl Villain {
                 | Villain::ConsensusSwap
                 | Villain::FalseDiff
                 | Villain::FalseCertificates
+                | Villain::NotModified
+                | Villain::OldConsensus
         )
     }
 

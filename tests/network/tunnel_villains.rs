@@ -83,7 +83,9 @@ fn expected(villain: Villain) -> (usize, Falls) {
         | V::TruncatedConsensus
         | V::ConsensusSwap
         | V::FalseDiff
-        | V::FalseCertificates => (0, Falls::Elsewhere),
+        | V::FalseCertificates
+        | V::NotModified
+        | V::OldConsensus => (0, Falls::Elsewhere),
     }
 }
 

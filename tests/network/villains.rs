@@ -74,7 +74,9 @@ fn show(villain: Villain, seed: u64) {
         | V::TruncatedConsensus
         | V::ConsensusSwap
         | V::FalseDiff
-        | V::FalseCertificates => {
+        | V::FalseCertificates
+        | V::NotModified
+        | V::OldConsensus => {
             show_directory(villain, seed);
         }
         V::EarlyDestroy => {
@@ -224,11 +226,12 @@ fn show_directory(villain: Villain, seed: u64) {
     let before = cache.authorities().consensus(round - 1).unwrap();
     let path = match villain {
         Villain::FalseDiff => format!("{CONSENSUS}/diff/{}", text::hex(&diff::digest(&before))),
-        Villain::FalseCertificates => "/tor/keys/all".to_owned(),
+        Villain::FalseCertificates | Villain::NotModified => "/tor/keys/all".to_owned(),
         _ => CONSENSUS.to_owned(),
     };
     let (head, body) = near.get(&path);
-    assert!(head.starts_with("HTTP/1.0 200 OK\r\n"), "{head}");
+    let status = if villain == Villain::NotModified { "304 Not modified" } else { "200 OK" };
+    assert!(head.starts_with(&format!("HTTP/1.0 {status}\r\n")), "{head}");
     let trusted: Vec<_> = cache.authorities().certificates().map(|(trusted, _)| trusted.torrc_line()).collect();
     let text = String::from_utf8_lossy(&body);
     let shown = match villain {
@@ -254,6 +257,11 @@ fn show_directory(villain: Villain, seed: u64) {
         Villain::FalseCertificates => {
             let checked: Vec<_> = certs::check_all(&body).map(|one| one.map(drop)).collect();
             checked == [Err(directory::Error::WrongSignature); 3]
+        }
+        Villain::NotModified => body.is_empty(),
+        Villain::OldConsensus => {
+            let old = cache.authorities().round(BEGINNING - Duration::from_secs(48 * 3600));
+            body == cache.authorities().consensus(old).unwrap().as_bytes()
         }
         other => panic!("{other:?} is not shown"),
     };

@@ -158,7 +158,10 @@ impl Bootstrap {
     pub(super) fn order(&mut self, what: What, among: Among, now: Now, entropy: &mut dyn Entropy) -> Option<Order> {
         let for_microdescs = what.kind() == Kind::Microdescs;
         let avoided = self.asked_in_vain(what.kind(), now.tick);
-        let goal = self.servers.draw(among, for_microdescs, &avoided, &self.asking, now.tick, entropy)?;
+        let stalling = self.stalling(what.kind(), now.tick);
+        let mut draw = |avoided: &_| self.servers.draw(among, for_microdescs, avoided, &self.asking, now.tick, entropy);
+        // Whoever is late is better than nobody.
+        let goal = draw(&avoided).or_else(|| draw(&stalling))?;
         Some(self.order_of(what, goal, now))
     }
 
@@ -172,8 +175,13 @@ impl Bootstrap {
         Order { fetch, goal, avoided }
     }
 
-    /// Who was asked for the same, and stalls.
+    /// Who was asked for the same, and stalls, or has nothing newer.
     pub(super) fn asked_in_vain(&self, kind: Kind, now: Tick) -> BTreeSet<RsaId> {
+        let late = self.late.who().filter(|_| kind == Kind::Consensus);
+        self.stalling(kind, now).into_iter().chain(late).collect()
+    }
+
+    fn stalling(&self, kind: Kind, now: Tick) -> BTreeSet<RsaId> {
         self.of_kind(kind).filter(|fetch| fetch.stalls(now)).filter_map(|fetch| fetch.server.ids.rsa).collect()
     }
 }

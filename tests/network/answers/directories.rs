@@ -83,6 +83,18 @@ pub fn a_certificate_that_nobody_signed_is_none() {
     is_left(Villain::FalseCertificates, Error::WrongSignature);
 }
 
+/// Whoever asked for no change cannot be told that there is none.
+#[test]
+pub fn certificates_that_have_not_changed_are_none() {
+    is_left(Villain::NotModified, Error::AnswerRefused);
+}
+
+/// Others are asked at once: it may be the only one that is late.
+#[test]
+pub fn a_consensus_of_days_ago_is_one_directorys_word() {
+    is_left(Villain::OldConsensus, Error::ConsensusOutdated);
+}
+
 /// All lie who are asked for diffs, so that none who tells the truth can help; what is asked for
 /// next is the whole.
 #[test]

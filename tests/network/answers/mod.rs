@@ -89,6 +89,8 @@ fn answer_to(villain: Villain) -> fn() {
         V::ConsensusSwap => directories::a_consensus_that_others_signed_is_none,
         V::FalseDiff => directories::a_diff_that_lies_changes_nothing,
         V::FalseCertificates => directories::a_certificate_that_nobody_signed_is_none,
+        V::NotModified => directories::certificates_that_have_not_changed_are_none,
+        V::OldConsensus => directories::a_consensus_of_days_ago_is_one_directorys_word,
     }
 }
 
