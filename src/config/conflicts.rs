@@ -8,7 +8,7 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
-use super::port::Place;
+use super::port::{Place, Port};
 use super::values::{self, Wanted};
 use super::{Complaint, Config, Kind, Objection, Oddity, Origin, Settings, Warning, built_in, find};
 use crate::base::address::is_internal;
@@ -86,7 +86,7 @@ fn odd(settings: &Settings, config: &Config) -> Vec<Warning> {
     let Config { directory, circuits, links, .. } = config;
     let short = |time: Duration| time < SHORT_BUILD_TIMEOUT;
     let all = [
-        (config.socks_ports.is_empty(), "SocksPort", "that there is none: nobody can ask for anything"),
+        (nobody_can_ask(config), "SocksPort", "that there is none: nobody can ask for anything"),
         (
             !circuits.learns_timeout && circuits.build_timeout.is_some_and(short),
             "CircuitBuildTimeout",
@@ -123,9 +123,20 @@ fn odd(settings: &Settings, config: &Config) -> Vec<Warning> {
     told.chain(open_to_others(settings, config)).collect()
 }
 
+fn nobody_can_ask(config: &Config) -> bool {
+    ports(config).all(|(_, ports)| ports.is_empty())
+}
+
+/// Where programs connect to, by option.
+fn ports(config: &Config) -> impl Iterator<Item = (&'static str, &[Port])> {
+    let Config { socks_ports, http_tunnel_ports, dns_ports, .. } = config;
+    [("SocksPort", &socks_ports[..]), ("HTTPTunnelPort", http_tunnel_ports), ("DNSPort", dns_ports)].into_iter()
+}
+
 /// Ports that programs of other machines reach.
 fn open_to_others<'a>(settings: &'a Settings, config: &'a Config) -> impl Iterator<Item = Warning> + 'a {
-    config.socks_ports.iter().filter_map(|port| {
+    let all = ports(config).flat_map(|(option, ports)| ports.iter().map(move |port| (option, port)));
+    all.filter_map(|(option, port)| {
         let ip = match port.at {
             Place::Tcp(address) => address.ip(),
             Place::Auto(ip) => ip,
@@ -136,7 +147,7 @@ fn open_to_others<'a>(settings: &'a Settings, config: &'a Config) -> impl Iterat
             ip if is_near(ip) => "an address by which everybody on your local network can use this machine as a proxy",
             _ => "a public address, by which others on the Internet may use this machine as an open proxy",
         };
-        Some(Warning { origin: origin(settings, "SocksPort"), oddity: Oddity::Says("SocksPort", what) })
+        Some(Warning { origin: origin(settings, option), oddity: Oddity::Says(option, what) })
     })
 }
 
