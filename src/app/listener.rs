@@ -9,7 +9,7 @@ use core::fmt;
 use core::net::SocketAddr;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
@@ -65,7 +65,8 @@ pub struct Listener {
 
 enum Kind {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    /// Where it is, and which file that is.
+    Unix(UnixListener, PathBuf, Option<(u64, u64)>),
 }
 
 impl Listener {
@@ -103,8 +104,8 @@ impl Listener {
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         let listener = UnixListener::from_std(socket.into())?;
-        let at = path.display().to_string();
-        Ok(Listener { socket: Kind::Unix(listener, path), at })
+        let (at, file) = (path.display().to_string(), which(&path));
+        Ok(Listener { socket: Kind::Unix(listener, path, file), at })
     }
 
     /// Whether a line asks for just this one. C tor: whoever lets the system choose a port is
@@ -113,7 +114,10 @@ impl Listener {
         match (&self.socket, place) {
             (Kind::Tcp(listener), Place::Tcp(address)) => listener.local_addr().is_ok_and(|at| at == *address),
             (Kind::Tcp(listener), Place::Auto(ip)) => listener.local_addr().is_ok_and(|at| at.ip() == *ip),
-            (Kind::Unix(_, path), Place::Unix(name)) => *path == super::paths::expand(name),
+            (Kind::Unix(_, path, file), Place::Unix(name)) => {
+                let wanted = super::paths::expand(name);
+                *path == wanted || file.is_some() && which(&wanted) == *file
+            }
             _ => false,
         }
     }
@@ -122,7 +126,7 @@ impl Listener {
     pub fn check(&self, mode: SocketMode) -> Result<(), Fault> {
         match &self.socket {
             Kind::Tcp(_) => Ok(()),
-            Kind::Unix(_, path) => check_directory(path, mode),
+            Kind::Unix(_, path, _) => check_directory(path, mode),
         }
     }
 
@@ -130,7 +134,7 @@ impl Listener {
     pub fn set_mode(&self, mode: SocketMode) -> io::Result<()> {
         match &self.socket {
             Kind::Tcp(_) => Ok(()),
-            Kind::Unix(_, path) => fs::set_permissions(path, Permissions::from_mode(socket_mode(mode))),
+            Kind::Unix(_, path, _) => fs::set_permissions(path, Permissions::from_mode(socket_mode(mode))),
         }
     }
 
@@ -148,17 +152,25 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok((Stream::Tcp(stream), Some(from)))
             }
-            Kind::Unix(listener, _) => Ok((Stream::Unix(listener.accept().await?.0), None)),
+            Kind::Unix(listener, ..) => Ok((Stream::Unix(listener.accept().await?.0), None)),
         }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Kind::Unix(_, path) = &self.socket {
+        if let Kind::Unix(_, path, file) = &self.socket
+            // Another may stand there by now, perhaps our own, which has another name for it.
+            && which(path) == *file
+        {
             let _ = remove(path);
         }
     }
+}
+
+/// Which file a path leads to: its device and its number there.
+fn which(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 fn check_directory(path: &Path, mode: SocketMode) -> Result<(), Fault> {
@@ -297,6 +309,26 @@ mod tests {
         assert!(open(&format!("{line} RelaxDirModeCheck")).is_ok());
         assert!(open(&format!("{line} WorldWritable")).is_ok());
         assert!(matches!(open("unix:socks"), Err(Fault::RelativePath)));
+    }
+
+    #[test]
+    fn a_socket_of_another_listener_is_left_where_it_is() {
+        let scratch = Scratch::new("other-listener");
+        let runtime = executor().unwrap();
+        let _here = runtime.enter();
+        let (path, link) = (scratch.0.join("real/own/socks"), scratch.0.join("link"));
+        fs::create_dir_all(scratch.0.join("real/own")).unwrap();
+        fs::set_permissions(scratch.0.join("real/own"), Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink(scratch.0.join("real"), &link).unwrap();
+        let old = open(&format!("unix:{}", path.display())).unwrap();
+        // The same by another name.
+        let alias = link.join("own/socks").display().to_string();
+        assert!(old.is_at(&Place::Unix(alias.clone())) && !old.is_at(&Place::Unix(format!("{alias}2"))));
+        let new = open(&format!("unix:{alias}")).unwrap();
+        drop(old);
+        assert!(path.exists());
+        drop(new);
+        assert!(!path.exists());
     }
 
     #[test]
