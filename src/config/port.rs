@@ -138,11 +138,23 @@ pub enum Kind {
     Dns,
     /// Takes addresses alone.
     Addresses,
+    /// Takes commands.
+    Commands,
+    /// Takes relays, or whoever measures us.
+    Others,
+}
+
+impl Kind {
+    /// Whether it is for programs that want something carried. The flags of the others are not read.
+    fn is_for_programs(self) -> bool {
+        !matches!(self, Kind::Commands | Kind::Others)
+    }
 }
 
 /// Reads one line.
 pub fn parse(text: &str, kind: Kind) -> Result<Reading, Wanted> {
     let (at, rest) = place(text.trim_start())?;
+    let rest = if kind.is_for_programs() { rest } else { "" };
     let mut reading = Reading { port: None, unknown: Vec::new(), useless: Vec::new() };
     let mut flags = Flags::default();
     let mut wants_socket = false;
@@ -165,8 +177,8 @@ pub fn parse(text: &str, kind: Kind) -> Result<Reading, Wanted> {
     }
     flags.check(kind)?;
     let is_unix = matches!(at, Some(Place::Unix(_)));
-    if is_unix && kind != Kind::Names {
-        return Err(Wanted::Other("a port or ADDRESS:PORT, for only SocksPort takes unix:PATH"));
+    if is_unix && !matches!(kind, Kind::Names | Kind::Commands) {
+        return Err(Wanted::Other("a port or ADDRESS:PORT, for only SocksPort and ControlPort take unix:PATH"));
     }
     if wants_socket && !is_unix {
         return Err(Wanted::Other("GroupWritable, WorldWritable and RelaxDirModeCheck only behind unix:PATH"));
@@ -386,12 +398,15 @@ mod tests {
         assert!(parse("5353 NoDNSRequest", Kind::Dns).is_err());
         assert!(parse("5353 NoIPv4Traffic NoIPv6Traffic", Kind::Dns).is_ok());
         assert_eq!(parse("9040 NoIPv4Traffic", Kind::Addresses).unwrap().unknown.len(), 1);
+        assert!(parse("unix:/x GroupWritable", Kind::Commands).unwrap().unknown.is_empty());
+        assert!(parse("9001 NoListen IPv4Only", Kind::Others).unwrap().unknown.is_empty());
+        assert!(parse("unix:/x", Kind::Others).is_err() && parse("x", Kind::Commands).is_err());
     }
 
     proptest! {
         #[test]
         fn no_line_panics(text in ".*|(unix:|\"|No|auto|:|[0-9\\[]|SessionGroup=| ){0,12}") {
-            for kind in [Kind::Names, Kind::Tunnels, Kind::Dns, Kind::Addresses] {
+            for kind in [Kind::Names, Kind::Tunnels, Kind::Dns, Kind::Addresses, Kind::Commands, Kind::Others] {
                 let _ = parse(&text, kind);
             }
         }

@@ -155,6 +155,14 @@ pub fn number(text: &str, low: u64, high: u64) -> Result<u64, Wanted> {
     number.ok_or(Wanted::Number(low, high))
 }
 
+/// Reads a whole number that may be negative. C tor: an `int`.
+pub fn integer(text: &str) -> Result<i64, Wanted> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse::<i32>().ok().filter(|_| is_plain);
+    number.map(i64::from).ok_or(Wanted::Other("a whole number"))
+}
+
 /// Reads a fraction.
 pub fn fraction(text: &str, low: f64, high: f64) -> Result<f64, Wanted> {
     let number: Option<f64> = text.parse().ok();
@@ -168,6 +176,12 @@ pub fn seconds(text: &str) -> Result<Duration, Wanted> {
     if seconds > MOST { Err(Wanted::Time) } else { Ok(Duration::from_secs(seconds)) }
 }
 
+/// Reads a time of whole seconds, perhaps with others behind a comma. C tor: once had such lists,
+/// and takes the first of them.
+pub fn first_seconds(text: &str) -> Result<Duration, Wanted> {
+    seconds(text.split(',').next().unwrap_or_default().trim_end())
+}
+
 /// Reads a time of milliseconds.
 pub fn millis(text: &str) -> Result<Duration, Wanted> {
     let millis = with_unit(text, &[MILLIS_ONLY, TIMES]).ok_or(Wanted::Time)?;
@@ -177,6 +191,13 @@ pub fn millis(text: &str) -> Result<Duration, Wanted> {
 /// Reads a size in bytes.
 pub fn size(text: &str) -> Result<u64, Wanted> {
     with_unit(text, &[SIZES]).ok_or(Wanted::Size)
+}
+
+/// Reads ports between commas.
+pub fn ports(text: &str) -> Result<Vec<u16>, Wanted> {
+    let wanted = Wanted::Other("ports between commas");
+    let port = |text: &str| text.parse().ok().filter(|port| *port != 0).ok_or(wanted.clone());
+    list(text).map(port).collect()
 }
 
 /// The items between commas, without the blanks around them; empty ones are left out.
@@ -270,6 +291,20 @@ mod tests {
         {
             assert_eq!(number(text, 1, 1024).is_ok(), expected, "{text:?}");
         }
+        for (text, expected) in [
+            ("-1", Some(-1)),
+            ("2147483647", Some(0x7FFF_FFFF)),
+            ("2147483648", None),
+            ("+1", None),
+            ("-", None),
+            ("1.5", None),
+        ] {
+            assert_eq!(integer(text).ok(), expected, "{text:?}");
+        }
+        assert_eq!(first_seconds("6, 11, 3600"), Ok(Duration::from_secs(6)));
+        assert_eq!((first_seconds("1 minute"), first_seconds(",6")), (Ok(Duration::from_secs(60)), Err(Wanted::Time)));
+        assert_eq!((ports("80, 443"), ports("").map(|ports| ports.len())), (Ok(vec![80, 443]), Ok(0)));
+        assert!(ports("0").is_err() && ports("65536").is_err() && ports("http").is_err());
         for (text, expected) in [("0.25", true), ("0.95", true), ("0.96", false), ("NaN", false), ("x", false)] {
             assert_eq!(fraction(text, 0.25, 0.95).is_ok(), expected, "{text:?}");
         }
@@ -280,6 +315,7 @@ mod tests {
         #[test]
         fn no_value_panics(text in ".*|[0-9.]{0,30} ?(tb|months|kbits)") {
             let _ = (seconds(&text), millis(&text), size(&text), truth(&text), choice(&text));
+            let _ = (integer(&text), first_seconds(&text), ports(&text));
             let _ = (number(&text, 0, 9), fraction(&text, 0.0, 1.0), list(&text).count());
         }
     }
