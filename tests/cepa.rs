@@ -1,7 +1,7 @@
 //! `cepa` as a person meets it who starts it wrongly, and as a system does that stops it.
 //!
-//! None of these may dial: each has `DisableNetwork 1` or fails before that. What it does on a
-//! network is in `tests/interop/program.rs`, which is in an empty namespace.
+//! None of these may dial anybody else: each has `DisableNetwork 1`, fails before that, or knows
+//! nobody but this machine. What it does on a network is in `tests/interop/program.rs`, which is in an empty namespace.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
 #![allow(clippy::disallowed_methods, reason = "a test of a program reads a clock and waits")]
@@ -133,6 +133,22 @@ fn a_torrc_that_is_named_must_be_there() {
     assert!(complaint(&["-f", &scratch.path("")]).ends_with("it is no file"));
     assert!(run(&["-f", &none, "--ignore-missing-torrc", "--verify-config"]).status.success());
     assert!(run(&["-f", &torrc, "--verify-config"]).status.success());
+}
+
+#[test]
+fn what_is_refused_ends_it_and_what_is_kept_is_told_once() {
+    let scratch = Scratch::new("refused");
+    let torrc = scratch.torrc("ORPort 9001\nNickname me\nBridge 192.0.2.1\nBridge 192.0.2.2");
+    let on = ["-f", &torrc, "--DisableNetwork", "0"];
+    for words in [&on[..], &[&on[..], &["--verify-config"]].concat()] {
+        let expected = format!("{torrc}:3: ORPort \"9001\" is refused: cepa is never a relay");
+        assert!(complaint(words).starts_with(&expected), "{}", complaint(words));
+    }
+    let output = run(&["-f", &torrc, "--verify-config"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("ORPort is refused once DisableNetwork is 0"), "{text}");
+    assert_eq!(text.matches("Bridge has no effect here").count(), 1, "{text}");
+    assert_eq!(text.matches("Nickname has no effect here").count(), 1, "{text}");
 }
 
 #[test]
@@ -386,6 +402,52 @@ fn a_hang_up_opens_the_logs_anew_and_reads_the_options_again() {
     // Nothing goes any more where nothing is logged any more.
     assert!(said.contains("Received reload") && !said.contains("exiting cleanly") && !Path::new(&log).exists());
     assert!(read_until(&other, "TERM").ends_with("TERM, exiting cleanly.\n"));
+}
+
+/// The sockets of a process that could reach anybody.
+fn network_sockets(process: u32) -> Vec<String> {
+    let is_socket = |path: PathBuf| Some(path.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned());
+    let links = fs::read_dir(format!("/proc/{process}/fd")).unwrap().map_while(Result::ok);
+    let own: Vec<_> = links.filter_map(|link| is_socket(fs::read_link(link.path()).ok()?)).collect();
+    let table = |name| fs::read_to_string(format!("/proc/{process}/net/{name}")).unwrap_or_default();
+    let tables: String = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6"].map(table).concat();
+    own.into_iter().filter(|inode| tables.split_whitespace().any(|word| word == inode)).collect()
+}
+
+/// As Tor Browser begins: without a network, until it has said which bridges there are.
+#[test]
+fn a_network_that_is_off_stays_off_while_an_option_is_refused() {
+    let scratch = Scratch::new("bridges");
+    let log = scratch.path("log");
+    let bridges = "UseBridges 1\n\
+                   ClientTransportPlugin meek_lite,obfs4,webtunnel exec ./TorBrowser/Tor/PluggableTransports/lyrebird\n\
+                   Bridge obfs4 192.0.2.3:443 0123456789ABCDEF0123456789ABCDEF01234567 cert=x iat-mode=0";
+    let lines = format!("Log notice stdout\nLog notice file {log}\n{NOBODY}\n__SocksPort auto\n{bridges}");
+    let torrc = scratch.torrc(&lines);
+    let running = Running::start(&["-f", &torrc]);
+    let told = fs::read_to_string(&log).unwrap();
+    assert!(told.contains("UseBridges is refused once DisableNetwork is 0: there are no bridges yet"), "{told}");
+    let text = fs::read_to_string(&torrc).unwrap();
+    fs::write(&torrc, text.replace("DisableNetwork 1", "DisableNetwork 0")).unwrap();
+    running.signal("HUP");
+    let told = read_until(&log, "stay as they were");
+    let expected =
+        format!("[warn] The options stay as they were: {torrc}:8: UseBridges \"1\" is refused: there are no");
+    assert!(told.contains(&expected), "{told}");
+    for _ in 0..50 {
+        assert_eq!(network_sockets(running.0.id()), [""; 0]);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Without bridges it may, which shows that one would have been seen.
+    fs::write(&torrc, text.replace("DisableNetwork 1", "DisableNetwork 0").replace("UseBridges 1", "")).unwrap();
+    running.signal("HUP");
+    let seen = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        !network_sockets(running.0.id()).is_empty()
+    });
+    assert!(seen, "{}", fs::read_to_string(&log).unwrap());
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
 }
 
 #[test]

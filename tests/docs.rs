@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use cepa::internal::config::{Config, OPTIONS, Settings};
+use cepa::internal::config::options::{ABBREVIATIONS, Entry, State, table};
+use cepa::internal::config::{Config, Settings};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -52,11 +53,14 @@ fn each_test_that_keeps_an_invariant_exists() {
 /// Each option has its line, and all defaults together are a configuration, the one that there
 /// is without them.
 #[test]
-fn the_example_of_a_torrc_has_every_option_with_its_default() {
+fn the_example_of_a_torrc_has_every_implemented_option_with_its_default() {
     let example = std::fs::read_to_string(format!("{ROOT}/torrc.example")).unwrap();
     let lines: Vec<&str> = example.lines().filter_map(|line| line.strip_prefix('#')).collect();
     let mut all = Settings::new();
-    for entry in OPTIONS {
+    let table = table();
+    let implemented =
+        || table.iter().filter(|entry| matches!(entry.state, State::Implemented(_)) && is_of_files(entry));
+    for entry in implemented() {
         let line = format!("{} {}", entry.name, entry.default).trim_end().to_owned();
         assert!(lines.contains(&line.as_str()), "torrc.example has no line #{line}");
         if !entry.default.is_empty() {
@@ -64,8 +68,119 @@ fn the_example_of_a_torrc_has_every_option_with_its_default() {
         }
     }
     let named = lines.iter().filter(|line| !line.starts_with('#') && !line.is_empty()).count();
-    assert_eq!(named, OPTIONS.len());
+    assert_eq!(named, implemented().count());
     assert_eq!(Config::of(&all).unwrap().0, Config::of(&Settings::new()).unwrap().0);
+}
+
+/// Whether a person would write it: what has `__` before it is for controllers.
+fn is_of_files(entry: &Entry) -> bool {
+    !entry.name.starts_with("__")
+}
+
+/// The page that the table makes.
+fn page_of_options() -> String {
+    let table = table();
+    let (obsolete, rows): (Vec<&Entry>, Vec<&Entry>) = table.into_iter().partition(|entry| entry.is_obsolete());
+    let count = |is: fn(&State) -> bool| rows.iter().filter(|entry| is(&entry.state)).count();
+    let counts = [
+        count(|state| matches!(state, State::Implemented(_))),
+        count(|state| matches!(state, State::Kept(_))),
+        count(|state| matches!(state, State::Refused(_))),
+    ];
+    let untested: Vec<_> =
+        rows.iter().filter(|entry| entry.state == State::Implemented("")).map(|entry| code(entry)).collect();
+    let names: Vec<_> = obsolete.iter().map(|entry| code(entry)).collect();
+    let others: Vec<_> =
+        ABBREVIATIONS.iter().map(|other| format!("`{}` for `{}`", other.name, other.stands_for)).collect();
+    let mut page = HEAD.to_owned();
+    page += &format!(
+        "{} options: {} implemented, {} kept, {} refused; and {} that are obsolete.\n\n",
+        rows.len(),
+        counts[0],
+        counts[1],
+        counts[2],
+        obsolete.len()
+    );
+    page += &format!("Implemented, and no test shows it yet:\n{}.\n\n", untested.join(", "));
+    page += "| option | default | state | what it does |\n|---|---|---|---|\n";
+    page.extend(rows.iter().map(|entry| line_of(entry)));
+    page += &format!("\n## Other names\n\n{}.\n", others.join(", "));
+    page += &format!("\n## Obsolete\n\nTaken, and do nothing, as in C tor: {}.\n", names.join(", "));
+    page
+}
+
+const HEAD: &str = "\
+# Options
+
+Every option of C tor 0.4.9 is one of these:
+
+- **implemented**: it does what it says, which the test shows that stands behind it.
+- **kept**: it may be given and changes nothing, which is told when it is not its default.
+- **refused**: given another value than its default, it ends the program with status 1 and one
+  line that names the file, the line, the option, the value and the reason. Those are the
+  options that would serve others, and those that say whom to connect to or how to be
+  protected and are not here yet. While `DisableNetwork` is 1 they may have any value that is
+  well-formed; turning the network on is then what is refused.
+
+This page is made from the table in `src/config/options/`; the tests compare them, and
+`CEPA_WRITE_DOCS=1 cargo test --test docs` writes it anew.
+
+";
+
+fn code(entry: &Entry) -> String {
+    format!("`{}`", entry.name)
+}
+
+fn line_of(entry: &Entry) -> String {
+    let default = match (entry.default, entry.testing) {
+        ("", _) => String::new(),
+        (default, Some(testing)) if testing != default => format!("`{default}`, in a testing network `{testing}`"),
+        (default, _) => format!("`{default}`"),
+    };
+    let state = match entry.state {
+        State::Implemented("") => "implemented".to_owned(),
+        State::Implemented(test) => format!("implemented: `{test}`"),
+        State::Kept(why) => format!("kept: {why}"),
+        State::Refused(why) => format!("refused: {why}"),
+    };
+    format!("| `{}` | {default} | {state} | {} |\n", entry.name, entry.help)
+}
+
+#[test]
+fn the_page_of_options_is_the_one_that_the_table_makes() {
+    let path = format!("{ROOT}/docs/torrc.md");
+    let expected = page_of_options();
+    if std::env::var_os("CEPA_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    let page = std::fs::read_to_string(&path).unwrap_or_default();
+    let different = page.lines().zip(expected.lines()).find(|(is, should)| is != should);
+    assert!(
+        page == expected,
+        "docs/torrc.md is not what the table makes (CEPA_WRITE_DOCS=1 cargo test --test docs writes it): {different:?}"
+    );
+}
+
+/// `network x` is a test of that name in tests/network/ or tests/network.rs, `lib x` one beside the
+/// code.
+#[test]
+fn each_test_that_shows_an_option_exists() {
+    for entry in table() {
+        let State::Implemented(test) = entry.state else { continue };
+        let Some((suite, test)) = test.split_once(' ') else {
+            assert_eq!(test, "", "{}: name a suite", entry.name);
+            continue;
+        };
+        let code = match suite {
+            "lib" => sources(&Path::new(ROOT).join("src")),
+            suite => {
+                let folder = Path::new(ROOT).join("tests").join(suite);
+                let file = folder.with_extension("rs");
+                if folder.is_dir() { sources(&folder) } else { std::fs::read_to_string(file).unwrap() }
+            }
+        };
+        assert!(code.contains(&format!("fn {test}(")), "{}: there is no test {suite} {test}", entry.name);
+    }
 }
 
 /// What a patch of `tests/mutations/` expects to find, hunk by hunk: the file, and its lines.

@@ -50,7 +50,7 @@ use self::runtime::{SystemClock, SystemEntropy};
 use self::signals::{Signals, Wish};
 use crate::base::random::Entropy;
 use crate::client::Setup;
-use crate::config::{Complaint, Config, Domain, Log, OPTIONS, Selection, Severity};
+use crate::config::{Complaint, Config, Domain, Log, Selection, Severity, options};
 use crate::crypto::password;
 use crate::crypto::tls::Provider;
 
@@ -160,7 +160,9 @@ fn obey(words: Vec<String>) -> Result<(), Error> {
             SystemEntropy.fill(&mut salt);
             say(&password::hashed(password.as_bytes(), salt));
         }
-        Command::ListOptions => OPTIONS.iter().for_each(|entry| say(entry.name)),
+        Command::ListOptions => {
+            options::table().iter().filter(|entry| !entry.is_obsolete()).for_each(|entry| say(entry.name));
+        }
         Command::Verify(start) => {
             let wanted = start.options().map_err(Error::Options)?;
             wanted.warnings.iter().for_each(|warning| say(&format!("[warn] {warning}")));

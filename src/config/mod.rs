@@ -7,8 +7,10 @@
 //! app/config/config.c for defaults, limits and which values are raised or lowered.
 
 mod conflicts;
+mod forms;
+mod kept;
 mod log;
-mod options;
+pub mod options;
 pub mod policy;
 pub mod port;
 pub mod torrc;
@@ -20,11 +22,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use log::{Domain, Log, Selection, Severity, Sink};
-pub use options::{Entry, Kind, OPTIONS, find};
+pub use options::{Entry, Kind, find};
 use policy::Policy;
 use port::Port;
 use torrc::{Change, Fault};
-use values::{Choice, Wanted, list};
+use values::{Choice, Wanted};
 
 /// Where something was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +82,15 @@ pub enum Objection {
         /// What would be right.
         wanted: Wanted,
     },
+    /// An option that may not have this value while there is a network.
+    Refused {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// Why not.
+        why: &'static str,
+    },
 }
 
 impl fmt::Display for Complaint {
@@ -91,6 +102,7 @@ impl fmt::Display for Complaint {
             Objection::Unknown(name, None) => write!(f, "there is no option {name}"),
             Objection::Unknown(name, Some(like)) => write!(f, "there is no option {name}; did you mean {like}?"),
             Objection::Value { option, value, wanted } => write!(f, "{option} wants {wanted}, not {value:?}"),
+            Objection::Refused { option, value, why } => write!(f, "{option} {value:?} is refused: {why}"),
         }
     }
 }
@@ -115,8 +127,12 @@ pub enum Oddity {
     UselessFlag(&'static str, String),
     /// A value below or above what it may be was brought to this.
     Clamped(&'static str, String),
+    /// Another name of an option, which is this.
+    OtherName(String, &'static str),
     /// An option that changes nothing, and why.
     WithoutEffect(&'static str, &'static str),
+    /// An option that would be refused if the network were on, and why.
+    KeepsOff(&'static str, &'static str),
     /// What an option says is odd, perhaps only beside what others do.
     Says(&'static str, &'static str),
 }
@@ -129,6 +145,8 @@ impl fmt::Display for Warning {
             Oddity::UnknownFlag(option, flag) => write!(f, "{option} has no flag {flag}; it is ignored"),
             Oddity::UselessFlag(option, flag) => write!(f, "the flag {flag} of {option} does nothing any more"),
             Oddity::Clamped(option, to) => write!(f, "{option} is brought to {to}"),
+            Oddity::OtherName(name, option) => write!(f, "{name} is called {option} now"),
+            Oddity::KeepsOff(option, why) => write!(f, "{option} is refused once DisableNetwork is 0: {why}"),
             Oddity::WithoutEffect(option, why) => write!(f, "{option} has no effect here: {why}"),
             Oddity::Says(option, what) => write!(f, "{option} says {what}"),
         }
@@ -191,16 +209,20 @@ impl Settings {
         change: Change,
         name: &str,
         value: String,
-    ) -> Result<Option<Warning>, Complaint> {
-        let Some(entry) = find(name) else {
+    ) -> Result<Vec<Warning>, Complaint> {
+        let Some((entry, is_told)) = options::named(name) else {
             let fault = Objection::Unknown(name.to_owned(), options::nearest(name));
             return Err(Complaint { origin, fault });
         };
+        self.clear_twin(entry, change);
+        let mut oddities = Vec::new();
+        oddities.extend(is_told.then(|| Oddity::OtherName(name.to_owned(), entry.name)));
         let (layer, values) = self.given.entry(entry.name).or_default();
         let is_above = *layer != self.layer;
         *layer = self.layer;
         let is_twice = !entry.kind.is_list() && !is_above && !values.is_empty();
-        let warning = is_twice.then(|| Warning { origin: origin.clone(), oddity: Oddity::Twice(entry.name) });
+        oddities.extend(is_twice.then_some(Oddity::Twice(entry.name)));
+        let warnings = oddities.into_iter().map(|oddity| Warning { origin: origin.clone(), oddity }).collect();
         if change == Change::Clear || !entry.kind.is_list() || (change == Change::Set && is_above) {
             values.clear();
         }
@@ -208,13 +230,36 @@ impl Settings {
         if change != Change::Clear && !value.is_empty() {
             values.push(Given { value, origin });
         }
-        Ok(warning)
+        Ok(warnings)
+    }
+
+    /// A port may be given by two names, one of which is never saved. C tor: their lines are one
+    /// list, which the first line of a layer above takes the place of.
+    fn clear_twin(&mut self, entry: &Entry, change: Change) {
+        let (layer, twin) = (self.layer, options::twin(entry).and_then(|twin| self.given.get_mut(twin.name)));
+        match twin {
+            Some((below, values)) if change == Change::Clear || (change == Change::Set && *below != layer) => {
+                values.clear();
+            }
+            _ => {}
+        }
     }
 
     /// What was said of an option; nothing if its default counts.
     pub fn given(&self, name: &str) -> &[Given] {
         let entry = find(name).and_then(|entry| self.given.get(entry.name));
         entry.map(|(_, values)| &values[..]).unwrap_or_default()
+    }
+
+    /// The options of which something was said, in the order of their names.
+    pub fn options(&self) -> impl Iterator<Item = &'static Entry> + '_ {
+        self.given.iter().filter(|(_, (_, values))| !values.is_empty()).filter_map(|(name, _)| find(name))
+    }
+
+    /// What was said of a port, by either of its names.
+    fn given_of_port(&self, name: &str) -> Vec<&Given> {
+        let twin = find(name).and_then(options::twin).map_or(&[][..], |twin| self.given(twin.name));
+        self.given(name).iter().chain(twin).collect()
     }
 }
 
@@ -412,14 +457,13 @@ impl Config {
             links: reader.links()?,
             dormancy: reader.dormancy()?,
         };
-        reader.ignore_rest()?;
-        reader.warn_of_no_effect();
+        reader.warnings.extend(kept::check(settings, is_testing, config.is_network_disabled)?);
         reader.warnings.extend(conflicts::check(settings, &config)?);
         Ok((config, reader.warnings))
     }
 
     /// The first option, by name, that is another in `next` and may not change while the program
-    /// runs. C tor: `options_transition_allowed`, whose list is longer than our table.
+    /// runs. C tor: `options_transition_allowed`; the others of its list change nothing here.
     pub fn fixed_difference(&self, next: &Config) -> Option<&'static str> {
         let fixed = [
             ("CacheDirectory", self.cache_directory == next.cache_directory),
@@ -439,16 +483,15 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn directory(&mut self) -> Result<DirectoryWish, Complaint> {
-        let seconds = |reader: &Self, name| reader.number(name).map(Duration::from_secs);
         Ok(DirectoryWish {
             authorities: self.settings.given("DirAuthority").to_vec(),
             alternate_authorities: self.settings.given("AlternateDirAuthority").to_vec(),
             fallbacks: self.settings.given("FallbackDir").to_vec(),
             uses_default_fallbacks: self.truth("UseDefaultFallbackDirs")?,
             authority_rate: self.fraction("DirAuthorityFallbackRate")?,
-            authority_delay: seconds(self, "ClientBootstrapConsensusAuthorityDownloadInitialDelay")?,
-            authority_only_delay: seconds(self, "ClientBootstrapConsensusAuthorityOnlyDownloadInitialDelay")?,
-            fallback_delay: seconds(self, "ClientBootstrapConsensusFallbackDownloadInitialDelay")?,
+            authority_delay: self.first_time("ClientBootstrapConsensusAuthorityDownloadInitialDelay")?,
+            authority_only_delay: self.first_time("ClientBootstrapConsensusAuthorityOnlyDownloadInitialDelay")?,
+            fallback_delay: self.first_time("ClientBootstrapConsensusFallbackDownloadInitialDelay")?,
             max_tries: self.number("ClientBootstrapConsensusMaxInProgressTries")?,
             max_stall: self.time("TestingDirConnectionMaxStall")?,
             max_wait_for_few: self.time("TestingClientMaxIntervalWithoutRequest")?,
@@ -524,31 +567,6 @@ impl Reader<'_> {
         })
     }
 
-    /// Those that change nothing must be well-formed all the same.
-    fn ignore_rest(&mut self) -> Result<(), Complaint> {
-        self.truth("AllowNonRFC953Hostnames")?;
-        self.truth("ClientOnly")?;
-        self.truth("DirAllowPrivateAddresses")?;
-        self.truth("FetchUselessDescriptors")?;
-        self.time("NewCircuitPeriod")?;
-        self.number("TestingClientConsensusDownloadInitialDelay")?;
-        self.number("TestingClientDownloadInitialDelay")?;
-        Ok(())
-    }
-
-    fn warn_of_no_effect(&mut self) {
-        for (option, why) in options::WITHOUT_EFFECT {
-            // C tor: an option that is set to its default is as if it had not been.
-            let entry = find(option);
-            let testing = entry.and_then(|entry| entry.testing).filter(|_| self.is_testing);
-            let usual = testing.or(entry.map(|entry| entry.default)).unwrap_or_default();
-            if let Some(given) = self.settings.given(option).last().filter(|given| given.value.trim() != usual) {
-                let oddity = Oddity::WithoutEffect(option, why);
-                self.warnings.push(Warning { origin: given.origin.clone(), oddity });
-            }
-        }
-    }
-
     fn logs(&mut self) -> Result<Vec<Log>, Complaint> {
         let given = self.settings.given("Log");
         let usual = Log { selection: Selection::between(Severity::Notice, Severity::Err), sink: Sink::Stdout };
@@ -559,7 +577,11 @@ impl Reader<'_> {
     }
 
     fn log_granularity(&mut self) -> Result<Duration, Complaint> {
-        let given = self.number("LogTimeGranularity")?;
+        let given = self.single("LogTimeGranularity", |text| match values::millis(text)? {
+            Duration::ZERO => Err(Wanted::Other("at least 1 millisecond")),
+            time => Ok(time.as_millis()),
+        })?;
+        let given = u64::try_from(given).unwrap_or(u64::MAX);
         let granularity = granularity(given);
         if granularity != given {
             self.on_clamped("LogTimeGranularity", format!("{granularity} milliseconds"));
@@ -569,12 +591,8 @@ impl Reader<'_> {
 
     /// C tor: `relay` hides what relays must hide, and is the same as 0 for a client.
     fn safe_logging(&mut self) -> Result<bool, Complaint> {
-        self.single("SafeLogging", |text| match text {
-            "1" => Ok(true),
-            "0" => Ok(false),
-            text if text.eq_ignore_ascii_case("relay") => Ok(false),
-            _ => Err(Wanted::OneOf(&["0", "1", "relay"])),
-        })
+        let Some(Entry { kind, .. }) = find("SafeLogging") else { return Ok(true) };
+        self.single("SafeLogging", |text| Ok(kind.read(text)? == options::Value::Text("1".to_owned())))
     }
 
     fn truth(&mut self, name: &'static str) -> Result<bool, Complaint> {
@@ -597,6 +615,10 @@ impl Reader<'_> {
 
     fn time(&self, name: &'static str) -> Result<Duration, Complaint> {
         self.single(name, values::seconds)
+    }
+
+    fn first_time(&self, name: &'static str) -> Result<Duration, Complaint> {
+        self.single(name, values::first_seconds)
     }
 
     fn time_between(&mut self, name: &'static str, (low, high): (Duration, Duration)) -> Result<Duration, Complaint> {
@@ -623,9 +645,7 @@ impl Reader<'_> {
     }
 
     fn port_numbers(&self, name: &'static str) -> Result<Vec<u16>, Complaint> {
-        let wanted = Wanted::Other("ports between commas");
-        let port = |text: &str| text.parse().ok().filter(|port| *port != 0).ok_or(wanted.clone());
-        self.single(name, |text| list(text).map(port).collect())
+        self.single(name, values::ports)
     }
 
     fn text(&self, name: &'static str) -> Option<String> {
@@ -643,13 +663,13 @@ impl Reader<'_> {
 
     fn listeners(&mut self, name: &'static str) -> Result<Vec<Port>, Complaint> {
         let Some(Entry { kind: Kind::Listeners(kind), default, .. }) = find(name) else { return Ok(Vec::new()) };
-        let usual = [built_in(default)];
-        let given = match self.settings.given(name) {
-            [] => &usual[..],
-            given => given,
-        };
+        let usual = built_in(default);
+        let mut given = self.settings.given_of_port(name);
+        if given.is_empty() {
+            given.push(&usual);
+        }
         let mut ports = Vec::new();
-        for line in given {
+        for line in &given {
             let reading = self.check(name, line, port::parse(&line.value, *kind))?;
             let oddities = reading.unknown.into_iter().map(|flag| Oddity::UnknownFlag(name, flag));
             let oddities = oddities.chain(reading.useless.into_iter().map(|flag| Oddity::UselessFlag(name, flag)));
@@ -668,10 +688,7 @@ impl Reader<'_> {
         match self.settings.given(name) {
             [.., given] => self.check(name, given, read(given.value.trim())),
             [] => {
-                let entry = find(name);
-                let default = entry.map_or("", |entry| entry.default);
-                let testing = entry.and_then(|entry| entry.testing).filter(|_| self.is_testing);
-                let given = built_in(testing.unwrap_or(default));
+                let given = built_in(find(name).map_or("", |entry| entry.usual(self.is_testing)));
                 self.check(name, &given, read(&given.value))
             }
         }

@@ -1,3 +1,4 @@
+use super::options::table;
 use super::port::Place;
 use super::*;
 use proptest::prelude::*;
@@ -58,15 +59,202 @@ fn nothing_said_is_a_whole_configuration() {
     assert!(warnings("").is_empty());
 }
 
+/// Alone, and in a testing network its own.
 #[test]
-fn every_default_is_one_that_its_kind_takes() {
-    for entry in OPTIONS {
-        let testing = entry.testing.map(|default| ("TestingTorNetwork 1\n", default));
-        for (beside, default) in [Some(("", entry.default)), testing].into_iter().flatten() {
-            let text = format!("{AUTHORITY}{beside}{} {default}\n", entry.name);
-            assert!(default.is_empty() || Config::of(&settings(&text)).is_ok(), "{text}");
+fn every_default_is_a_configuration_and_changes_nothing() {
+    for (beside, is_testing) in [("", false), ("TestingTorNetwork 1\n", true)] {
+        let without = config(&format!("{AUTHORITY}{beside}"));
+        for entry in table().into_iter().filter(|entry| !entry.usual(is_testing).is_empty()) {
+            let text = format!("{AUTHORITY}{beside}{} {}\n", entry.name, entry.usual(is_testing));
+            let expected = if entry.name == "TestingTorNetwork" { config(AUTHORITY) } else { without.clone() };
+            assert_eq!(config(&text), expected, "{text}");
+            assert!(!warnings(&text).join("").contains("no effect"), "{text}");
         }
     }
+}
+
+/// Of these each option takes one that it does not have in a testing network.
+const SAMPLES: [&str; 9] =
+    ["1", "0", "1 hour", "auto", "KIST", "relay", "127.0.0.1", "haproxy 192.0.2.1:80", "x exec /y"];
+
+fn sample(entry: &Entry) -> String {
+    let password = format!("16:{}", "A".repeat(58));
+    let more = [
+        "month 1 0:00",
+        "a=b",
+        "x 192.0.2.1:1",
+        "x y=z",
+        "0.4.9.11",
+        "any",
+        "*",
+        "10.0.0.0/8",
+        "[fd00::]/8",
+        "latency",
+        "max",
+        "in",
+        "sum",
+        "tproxy",
+        "{de}",
+        "accept *:80",
+        "v3",
+        &password,
+    ];
+    let is_other = |text: &&str| {
+        let value = entry.kind.read(text);
+        value.is_ok() && entry.kind.read(entry.usual(true)) != value
+    };
+    (*SAMPLES.iter().chain(&more).find(|text| is_other(text)).unwrap_or_else(|| panic!("{}", entry.name))).to_owned()
+}
+
+/// What some options want beside them.
+const BESIDE: &str = "TestingTorNetwork 1\nFetchDirInfoEarly 1\nControlSocket /x\nBridge 192.0.2.1\nBandwidthRate 1\n\
+                      Socks5ProxyUsername a\nSocks5ProxyPassword b\nTestingSigningKeySlop 0\nTestingAuthKeySlop 0\n\
+                      TestingLinkKeySlop 0\nAccelName x\n";
+
+fn unserved() -> impl Iterator<Item = &'static Entry> {
+    table().into_iter().filter(|entry| !matches!(entry.state, options::State::Implemented(_)))
+}
+
+#[test]
+fn whatever_is_not_served_is_told_of_or_refused() {
+    for entry in unserved() {
+        let (name, sample) = (entry.name, sample(entry));
+        let text = format!("{AUTHORITY}{BESIDE}{name} {sample}\n");
+        match entry.state {
+            options::State::Implemented(_) => {}
+            // They want what is refused.
+            _ if name == "TransProxyType" => assert!(complaint(&text).contains("or a TransPort beside it")),
+            _ if name == "BridgeDistribution" => assert!(complaint(&text).contains("BridgeRelay 1 beside it")),
+            options::State::Kept(why) => {
+                let expected = format!("torrc:13: {name} has no effect here: {why}");
+                assert!(warnings(&text).contains(&expected), "{text}: {:?}", warnings(&text));
+            }
+            options::State::Refused(why) => {
+                assert_eq!(complaint(&text), format!("torrc:13: {name} {sample:?} is refused: {why}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn while_the_network_is_off_nothing_is_refused_that_is_well_formed() {
+    for entry in unserved() {
+        let beside = "DisableNetwork 1\nORPort 9001\nTransPort 9040\nBridgeRelay 1\nHiddenServiceDir /x\n\
+                      HiddenServiceSingleHopMode 1\nHiddenServiceNonAnonymousMode 1\n";
+        let text = format!("{AUTHORITY}{BESIDE}{beside}{} {}\n", entry.name, sample(entry));
+        assert!(config(&text).is_network_disabled, "{text}");
+        if let options::State::Refused(why) = entry.state {
+            let expected = format!("torrc:20: {} is refused once DisableNetwork is 0: {why}", entry.name);
+            assert!(warnings(&text).contains(&expected), "{text}: {:?}", warnings(&text));
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_is_named_with_its_reason() {
+    let serves = "cepa is never a relay, and serves nobody but programs of this machine";
+    for (text, expected) in [
+        ("\nORPort 9001\n", format!("torrc:2: ORPort \"9001\" is refused: {serves}")),
+        ("ClientOnly 1\nORPort auto\n", format!("torrc:2: ORPort \"auto\" is refused: {serves}")),
+        ("UseBridges 1\n", "torrc:1: UseBridges \"1\" is refused: there are no bridges yet".to_owned()),
+        ("sandbox 1\n", "torrc:1: Sandbox \"1\" is refused: there is no sandbox yet".to_owned()),
+        ("RunAsDaemon 1\n", "torrc:1: RunAsDaemon \"1\" is refused: start it by systemd, or by nohup".to_owned()),
+        ("ExitNods a\n", "torrc:1: there is no option ExitNods; did you mean ExitNodes?".to_owned()),
+    ] {
+        assert_eq!(complaint(text), expected);
+    }
+    for text in ["ORPort 0\nDirPort 0 NoListen\n", "UseBridges 0\n", "PathBiasNoticeRate -1.0\n", "__ORPort 0\n"] {
+        assert!(warnings(text).is_empty(), "{text}: {:?}", warnings(text));
+    }
+}
+
+#[test]
+fn what_is_malformed_is_refused_whatever_becomes_of_it() {
+    for text in ["Nickname a-b\n", "ORPort x\n", "Bridge nowhere\n", "ExitNodes a b\n", "UseBridges yes\n"] {
+        for network in ["DisableNetwork 1\n", ""] {
+            let option = text.split(' ').next().unwrap();
+            assert!(complaint(&format!("{network}{text}")).contains(&format!(": {option} wants ")), "{text}");
+        }
+    }
+    assert!(complaint("ControlPort 0\nControlPort 9051\n").contains("wants 0 alone"));
+    assert!(complaint("ControlPort 0\n__ControlPort 9051\n").contains("wants 0 alone"));
+}
+
+/// After what C tor's `options_validate_cb` says of them.
+#[test]
+fn what_is_not_served_may_not_contradict_itself_either() {
+    for (text, option) in [
+        ("UseBridges 1\n", "UseBridges"),
+        ("AccelDir /x\n", "AccelDir"),
+        ("HiddenServiceVersion 3\n", "HiddenServiceVersion"),
+        ("HiddenServiceSingleHopMode 1\n", "HiddenServiceSingleHopMode"),
+        ("UseBridges 1\nBridge 192.0.2.1\nUseEntryGuards 0\n", "UseBridges"),
+        ("UseBridges 1\nBridge 192.0.2.1\nEntryNodes a\n", "EntryNodes"),
+        ("EntryNodes a\nUseEntryGuards 0\n", "EntryNodes"),
+        ("Socks4Proxy a:1\nHTTPSProxy a:1\n", "Socks4Proxy"),
+        ("Socks5ProxyUsername a\n", "Socks5ProxyUsername"),
+        ("Socks5ProxyPassword a\n", "Socks5ProxyPassword"),
+        ("TransProxyType tproxy\n", "TransProxyType"),
+        ("FetchDirInfoExtraEarly 1\n", "FetchDirInfoExtraEarly"),
+        ("ControlSocketsGroupWritable 1\n", "ControlSocketsGroupWritable"),
+        ("AssumeReachable 1\nAssumeReachableIPv6 0\n", "AssumeReachableIPv6"),
+        ("BridgeRelay 1\n", "BridgeRelay"),
+        ("BridgeDistribution any\n", "BridgeDistribution"),
+        ("ConstrainedSockets 1\nConstrainedSockSize 1000\n", "ConstrainedSockSize"),
+        ("BandwidthRate 2 MB\nBandwidthBurst 1 MB\n", "BandwidthBurst"),
+        ("BandwidthRate 2 GB\n", "BandwidthRate"),
+        ("HiddenServiceNonAnonymousMode 1\n", "HiddenServiceNonAnonymousMode"),
+        ("KISTSchedRunInterval 101\n", "KISTSchedRunInterval"),
+        ("TokenBucketRefillInterval 0\n", "TokenBucketRefillInterval"),
+        ("SigningKeyLifetime 1 day\n", "SigningKeyLifetime"),
+    ] {
+        let complaint = complaint(&format!("DisableNetwork 1\n{text}"));
+        assert!(complaint.contains(&format!(": {option} wants ")), "{text}: {complaint}");
+    }
+}
+
+#[test]
+fn ports_that_are_never_saved_are_ports_too() {
+    let config = config("__SocksPort 1\n__DNSPort 2\n__HTTPTunnelPort 3\n");
+    let ports = [config.socks_ports, config.dns_ports, config.http_tunnel_ports].map(|ports| {
+        let [port] = <[_; 1]>::try_from(ports).unwrap();
+        port_of(port.at)
+    });
+    assert_eq!(ports, [1, 2, 3]);
+    let socks = |settings: &Settings| {
+        let (config, _) = Config::of(settings).unwrap();
+        config.socks_ports.into_iter().map(|port| port_of(port.at)).collect::<Vec<_>>()
+    };
+    let mut settings = settings("SocksPort 1\n__SocksPort 2\n");
+    assert_eq!(socks(&settings), [1, 2]);
+    settings.begin_layer();
+    settings.add_text("above", "+__SocksPort 3\n").unwrap();
+    assert_eq!(socks(&settings), [1, 2, 3]);
+    settings.begin_layer();
+    settings.add_text("above", "__SocksPort 4\nSocksPort 5\n").unwrap();
+    assert_eq!(socks(&settings), [5, 4]);
+    settings.begin_layer();
+    settings.add_text("above", "/SocksPort\n").unwrap();
+    assert_eq!(socks(&settings), [9050]);
+    settings.add_text("above", "__SocksPort 0\n").unwrap();
+    assert_eq!(socks(&settings), []);
+}
+
+#[test]
+fn other_names_mean_their_options() {
+    assert_eq!(warnings("MaxConn 40\n"), ["torrc:1: MaxConn is called ConnLimit now"]);
+    assert_eq!((config("MaxConn 40\n").least_descriptors, config("connlimi 41\n").least_descriptors), (40, 41));
+    assert_eq!(warnings("ConnLimi 40\n"), ["torrc:1: ConnLimi is called ConnLimit now"]);
+    assert!(warnings("NumHelperNodes 2\n").is_empty() && config("NumHelperNodes 2\n").guards.in_use == 2);
+    let obsolete = "torrc:1: TunnelDirConns has no effect here: it is obsolete, and does nothing in C tor either";
+    assert_eq!(warnings("TunnelDirConns what\n"), [obsolete]);
+    assert_eq!(
+        config("ClientBootstrapConsensusAuthorityDownloadInitialDelay 1 minute, 7\n")
+            .directory
+            .authority_delay
+            .as_secs(),
+        60
+    );
 }
 
 /// What C tor's app/config/testnet.inc lists of what we have.
@@ -289,10 +477,10 @@ fn logs_go_where_they_are_sent() {
 
 proptest! {
     #[test]
-    fn no_torrc_panics(lines in proptest::collection::vec((0..OPTIONS.len(), ".{0,12}|auto|[0-9]{1,6}( minutes)?"), 0..6)) {
-        let mut settings = Settings::new();
+    fn no_torrc_panics(lines in proptest::collection::vec((0..table().len(), ".{0,12}|auto|[0-9]{1,6}( minutes)?"), 0..6)) {
+        let (mut settings, table) = (Settings::new(), table());
         for (index, value) in lines {
-            let _ = settings.add_text("torrc", &format!("{} {value}\n", OPTIONS[index].name));
+            let _ = settings.add_text("torrc", &format!("{} {value}\n", table[index].name));
         }
         let _ = Config::of(&settings);
     }

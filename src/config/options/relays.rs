@@ -1,0 +1,135 @@
+//! Options of relays, exits and bridges, which this program never is.
+//!
+//! What would open a door to others is refused; the rest opens nothing by itself, and is kept.
+//! Called by `mod.rs`. Spec: tor(1), "SERVER OPTIONS", "STATISTICS OPTIONS", "DENIAL OF SERVICE
+//! MITIGATION OPTIONS", "DIRECTORY SERVER OPTIONS".
+
+use super::Kind::{
+    Choice, Each, Exactly, Family, File, Fraction, Integer, Lines, Listeners, Millis, Nickname, Patterns, Seconds,
+    Text, Truth, Words, WordsOf,
+};
+use super::{ANY, Entry, Kind, RATE, SIZE, implemented, kept, refused};
+use crate::config::forms::Side::Server;
+use crate::config::port::Kind::Others;
+
+const RELAY: &str = "cepa is never a relay";
+const SERVES: &str = "cepa is never a relay, and serves nobody but programs of this machine";
+const RATES: &str = "traffic is not limited yet";
+const RULES: Kind = Exactly(&["sum", "max", "in", "out"]);
+const PUBLISHED: Kind = WordsOf(&["0", "1", "v1", "v2", "v3", "bridge", "hidserv"]);
+const HALFLIFE: Kind = Fraction(f64::MIN, f64::MAX);
+const TESTED: &str = "www.google.com,www.mit.edu,www.yahoo.com,www.slashdot.org";
+
+pub static ENTRIES: &[Entry] = &[
+    refused("__DirPort", Listeners(Others), "", "the same as DirPort, never saved", SERVES),
+    refused("__ExtORPort", Listeners(Others), "", "the same as ExtORPort, never saved", SERVES),
+    refused("__ORPort", Listeners(Others), "", "the same as ORPort, never saved", SERVES),
+    kept("__SbwsExit", Truth, "0", "be measured as an exit", RELAY),
+    kept("AccountingMax", SIZE, "0 bytes", "how much to carry in a day, a week or a month", RATES),
+    kept("AccountingRule", RULES, "max", "what counts for AccountingMax", RATES),
+    kept("AccountingStart", Kind::Moment, "", "when AccountingMax begins anew", RATES),
+    kept("Address", Lines, "", "where others reach this relay", RELAY),
+    kept("AddressDisableIPv6", Truth, "0", "have no IPv6 address to tell others", RELAY),
+    kept("AssumeReachable", Truth, "0", "do not try whether others reach this relay", RELAY),
+    kept("AssumeReachableIPv6", Choice, "auto", "the same of IPv6", RELAY),
+    kept("BridgeDistribution", Kind::Keyword, "", "how this bridge is told of", RELAY),
+    kept("BridgeRecordUsageByCountry", Truth, "1", "count the users of this bridge", RELAY),
+    refused("BridgeRelay", Truth, "0", "be a bridge", SERVES),
+    kept("CellStatistics", Truth, "0", "count how long cells wait", RELAY),
+    kept("CircuitPriorityHalflife", HALFLIFE, "-1.0", "how long what a circuit sent counts against it", RELAY),
+    implemented(
+        "ClientOnly",
+        Truth,
+        "0",
+        "never be a relay, which this program never is",
+        "lib what_is_refused_is_named_with_its_reason",
+    ),
+    kept("ConnDirectionStatistics", Truth, "0", "count which way links carry more", RELAY),
+    kept("ContactInfo", Text, "", "whom to write to about this relay", RELAY),
+    kept("CountPrivateBandwidth", Truth, "0", "let limits count for private addresses", RATES).testing("1"),
+    kept("DirCache", Truth, "1", "be a directory too", RELAY),
+    kept("DirPolicy", Patterns, "", "who may ask this directory", RELAY),
+    refused("DirPort", Listeners(Others), "0", "where others ask this directory", SERVES),
+    kept("DirPortFrontPage", File, "", "what browsers see at DirPort", RELAY),
+    kept("DirReqStatistics", Truth, "1", "count who asks this directory", RELAY),
+    kept("DoSCircuitCreationBurst", ANY, "0", "how many circuits one address may build at once", RELAY),
+    kept("DoSCircuitCreationDefenseTimePeriod", Seconds, "0", "how long one that built more is kept away", RELAY),
+    kept("DoSCircuitCreationDefenseType", Integer, "0", "how it is kept away", RELAY),
+    kept("DoSCircuitCreationEnabled", Choice, "auto", "keep away addresses that build too many circuits", RELAY),
+    kept("DoSCircuitCreationMinConnections", ANY, "0", "how many links it must have for that", RELAY),
+    kept("DoSCircuitCreationRate", ANY, "0", "how many circuits it may build in a second", RELAY),
+    kept("DoSConnectionConnectBurst", ANY, "0", "how often one address may connect at once", RELAY),
+    kept("DoSConnectionConnectDefenseTimePeriod", Seconds, "0", "how long one that did more is kept away", RELAY),
+    kept("DoSConnectionConnectRate", ANY, "0", "how often it may connect in a second", RELAY),
+    kept("DoSConnectionDefenseType", Integer, "0", "how it is kept away", RELAY),
+    kept("DoSConnectionEnabled", Choice, "auto", "keep away addresses that connect too often", RELAY),
+    kept("DoSConnectionMaxConcurrentCount", ANY, "0", "how many links one address may have", RELAY),
+    kept("DoSRefuseSingleHopClientRendezvous", Choice, "auto", "meet no services for clients over one hop", RELAY),
+    kept("DoSStreamCreationBurst", ANY, "0", "how many streams one circuit may have at once", RELAY),
+    kept("DoSStreamCreationDefenseType", Integer, "0", "what becomes of one that wants more", RELAY),
+    kept("DoSStreamCreationEnabled", Choice, "auto", "keep away circuits with too many streams", RELAY),
+    kept("DoSStreamCreationRate", ANY, "0", "how many streams it may begin in a second", RELAY),
+    kept("EntryStatistics", Truth, "0", "count who comes by this relay", RELAY),
+    kept("ExitPolicy", Patterns, "", "where streams may leave this relay to", RELAY),
+    kept("ExitPolicyRejectLocalInterfaces", Truth, "0", "not to this machine", RELAY),
+    kept("ExitPolicyRejectPrivate", Truth, "1", "not to private addresses", RELAY).testing("0"),
+    kept("ExitPortStatistics", Truth, "0", "count which ports streams leave to", RELAY),
+    kept("ExitRelay", Choice, "auto", "let streams leave this relay", RELAY),
+    refused("ExtORPort", Listeners(Others), "0", "where what disguises links comes to this bridge", SERVES),
+    kept("ExtORPortCookieAuthFile", File, "", "by which file it is let in", RELAY),
+    kept("ExtORPortCookieAuthFileGroupReadable", Truth, "0", "let the group read that file", RELAY),
+    kept("ExtraInfoStatistics", Truth, "1", "publish what is counted", RELAY),
+    kept("FamilyId", Each(&Kind::Key), "", "which family this relay is of", RELAY),
+    kept("FamilyKeyDirectory", File, "", "where the keys of families are", RELAY),
+    kept("IPv6Exit", Truth, "0", "let streams leave to IPv6 addresses", RELAY),
+    kept("KeyDirectory", File, "", "where this relay's keys are", RELAY),
+    kept("KeyDirectoryGroupReadable", Choice, "auto", "let the group read KeyDirectory", RELAY),
+    kept("MaxAdvertisedBandwidth", RATE, "1 GB", "how fast this relay says that it is at most", RELAY),
+    kept("MaxOnionQueueDelay", Millis, "0", "how long handshakes may wait", RELAY),
+    kept("MyFamily", Each(&Family), "", "other relays of whoever runs this one", RELAY),
+    kept("Nickname", Nickname, "", "what this relay is called", RELAY),
+    kept("OfflineMasterKey", Truth, "0", "have no master key on this machine", RELAY),
+    refused("ORPort", Listeners(Others), "0", "where others reach this relay", SERVES),
+    kept("OverloadStatistics", Truth, "1", "publish when there is too much to do", RELAY),
+    kept("PaddingStatistics", Truth, "1", "count padding", RELAY),
+    kept("PublishServerDescriptor", PUBLISHED, "1", "tell the authorities of this relay", RELAY),
+    kept("ReducedExitPolicy", Truth, "0", "let streams leave to the usual ports", RELAY),
+    kept("ReevaluateExitPolicy", Truth, "0", "end streams that a new ExitPolicy forbids", RELAY),
+    kept("RefuseUnknownExits", Choice, "auto", "let no stream leave for unknown relays", RELAY),
+    kept("RelayBandwidthBurst", RATE, "0", "how much a relay may carry at once", RELAY),
+    kept("RelayBandwidthRate", RATE, "0", "how much a relay may carry in a second", RELAY),
+    kept("RephistTrackTime", Seconds, "24 hours", "how long to remember what relays do", RELAY),
+    kept("ServerDNSAllowBrokenConfig", Truth, "1", "start without a server for names", RELAY),
+    kept("ServerDNSAllowNonRFC953Hostnames", Truth, "0", "look up names that are none of hosts", RELAY),
+    kept("ServerDNSDetectHijacking", Truth, "1", "notice servers that make names up", RELAY),
+    kept("ServerDNSRandomizeCase", Truth, "1", "ask with letters large and small", RELAY),
+    kept("ServerDNSResolvConfFile", File, "", "where the servers for names are listed", RELAY),
+    kept("ServerDNSSearchDomains", Truth, "0", "look short names up in this machine's domain", RELAY),
+    kept("ServerDNSTestAddresses", Words, TESTED, "names that must exist", RELAY),
+    kept(
+        "ServerTransportListenAddr",
+        Each(&Kind::TransportAddress),
+        "",
+        "where links in disguise come to this bridge",
+        RELAY,
+    ),
+    kept("ServerTransportOptions", Each(&Kind::TransportOptions), "", "what ServerTransportPlugin is told", RELAY),
+    refused(
+        "ServerTransportPlugin",
+        Each(&Kind::Transport(Server)),
+        "",
+        "how links to this bridge are disguised",
+        SERVES,
+    ),
+    kept("SigningKeyLifetime", Seconds, "30 days", "how long a signing key is good", RELAY),
+    kept("SSLKeyLifetime", Seconds, "0", "how long a key of TLS is good", RELAY),
+    kept("TestingAuthKeyLifetime", Seconds, "2 days", "how long a key for links is good", RELAY),
+    kept("TestingAuthKeySlop", Seconds, "3 hours", "how long before its end there is another", RELAY),
+    kept("TestingEnableCellStatsEvent", Truth, "0", "tell controllers of cells", RELAY).testing("1"),
+    kept("TestingEnableConnBwEvent", Truth, "0", "tell controllers what each link carries", RELAY).testing("1"),
+    kept("TestingLinkCertLifetime", Seconds, "2 days", "how long a certificate of TLS is good", RELAY),
+    kept("TestingLinkKeySlop", Seconds, "3 hours", "how long before its end there is another", RELAY),
+    kept("TestingMinTimeToReportBandwidth", Seconds, "1 day", "when to publish what was carried", RELAY)
+        .testing("0 seconds"),
+    kept("TestingSigningKeySlop", Seconds, "1 day", "how long before its end there is another", RELAY),
+];
