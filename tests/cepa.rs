@@ -179,6 +179,8 @@ fn what_it_is_and_can_be_asked_for_is_printed() {
         assert!(said(help).starts_with("usage: cepa"));
     }
     assert!(said(&["--list-torrc-options"]).lines().any(|line| line == "SocksPort"));
+    assert_eq!(said(&["--list-deprecated-options"]).lines().next(), Some("HTTPProxy"));
+    assert_eq!(said(&["--list-modules"]), "relay: no\ndirauth: no\ndircache: no\npow: no\n");
     // Whoever reads no further has had enough.
     let mut child = cepa(&["--help"]).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());

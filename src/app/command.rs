@@ -7,6 +7,7 @@ use core::fmt;
 
 use super::paths;
 use super::torrc::{self, Error, Source};
+use crate::config::options::named_in_words;
 use crate::config::torrc::Change;
 use crate::config::{Config, Origin, Settings, Warning};
 
@@ -25,6 +26,10 @@ pub enum Command {
     ListOptions,
     /// What a torrc says so that this password opens the control port.
     HashPassword(String),
+    /// Those of them that have better names.
+    ListDeprecated,
+    /// What there is of C tor's parts.
+    ListModules,
 }
 
 /// How to begin.
@@ -77,6 +82,8 @@ pub fn parse(words: &[String]) -> Result<Command, Misuse> {
             "--version" => return Ok(Command::Version),
             "--list-torrc-options" => return Ok(Command::ListOptions),
             "--hash-password" => return Ok(Command::HashPassword(value()?)),
+            "--list-deprecated-options" => return Ok(Command::ListDeprecated),
+            "--list-modules" => return Ok(Command::ListModules),
             "--verify-config" => command = Some(Command::Verify),
             "-f" | "--torrc-file" => start.torrc = Some(value()?),
             "--defaults-torrc" => start.defaults = Some(value()?),
@@ -92,7 +99,7 @@ pub fn parse(words: &[String]) -> Result<Command, Misuse> {
                     _ => (Change::Set, option),
                 };
                 let value = if change == Change::Clear { String::new() } else { value()? };
-                start.options.push((change, name.to_owned(), value));
+                start.options.push((change, named_in_words(name).to_owned(), value));
             }
         }
     }
@@ -188,12 +195,16 @@ mod tests {
             ("-h", Command::Help),
             ("--SocksPort 0 --version", Command::Version),
             ("--list-torrc-options", Command::ListOptions),
+            ("--list-deprecated-options", Command::ListDeprecated),
+            ("--list-modules", Command::ListModules),
             ("--verify-config", Command::Verify(Start::default())),
             ("--hash-password foo", Command::HashPassword("foo".to_owned())),
             ("", Command::Run(Start::default())),
         ] {
             assert_eq!(parse(&words(text)).unwrap(), command);
         }
+        let logs = start("-l debug").options;
+        assert_eq!(logs, [option(Change::Set, "Log", "debug")]);
         assert_eq!(parse(&words("--SocksPort")), Err(Misuse::NoValue("--SocksPort".to_owned())));
         assert_eq!(parse(&words("--hash-password")), Err(Misuse::NoValue("--hash-password".to_owned())));
         assert_eq!(parse(&words("-f")), Err(Misuse::NoValue("-f".to_owned())));

@@ -78,6 +78,8 @@ C tor reads; tor(1) says what they mean.
                            /OPTION leaves nothing of it
   --verify-config          say whether the options are right, and end
   --list-torrc-options     print the names of all options
+  --list-deprecated-options, --list-modules
+                           print those to leave alone; what there is of C tor's parts
   --hash-password WORD     print what HashedControlPassword is to say of this password
   --quiet, --hush          print nothing; nothing but what is wrong
   --version, -h, --help    print what it is; print this
@@ -85,6 +87,10 @@ C tor reads; tor(1) says what they mean.
 It ends at Ctrl-C and at SIGTERM. SIGHUP: it reads its options again, and reopens its logs.
 SIGUSR1: it logs what there is now. SIGUSR2: it logs everything, until SIGHUP. Exit status 1, and
 one line on standard error, if it cannot begin or go on.";
+
+/// C tor's parts that one can leave out when one builds it. None is here: three are of relays, and
+/// no puzzle is solved yet.
+const MODULES: [&str; 4] = ["relay", "dirauth", "dircache", "pow"];
 
 /// Why it cannot begin.
 #[derive(Debug)]
@@ -163,6 +169,8 @@ fn obey(words: Vec<String>) -> Result<(), Error> {
         Command::ListOptions => {
             options::table().iter().filter(|entry| !entry.is_obsolete()).for_each(|entry| say(entry.name));
         }
+        Command::ListDeprecated => options::DEPRECATED.iter().for_each(|name| say(name)),
+        Command::ListModules => MODULES.iter().for_each(|name| say(&format!("{name}: no"))),
         Command::Verify(start) => {
             let wanted = start.options().map_err(Error::Options)?;
             wanted.warnings.iter().for_each(|warning| say(&format!("[warn] {warning}")));
