@@ -1,7 +1,10 @@
-//! Options that may not stand together: C tor and our program refuse and accept the same.
+//! What C tor and our program say of options: both have the same, and refuse and accept the same
+//! values of them, alone and together.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+
+use cepa::internal::config::options::{Entry, table};
 
 use super::program::CEPA;
 use super::tor::Folder;
@@ -92,19 +95,105 @@ const LINES: &[&str] = &[
     "Log notice filex",
 ];
 
+/// Values of options that C tor takes and we do not, or the other way round, and why.
+const DIFFERENT: &[(&str, &str)] = &[
+    // An authority is never refused for being half of one, but for being one.
+    ("AuthoritativeDirectory", "1"),
+    ("VersioningAuthoritativeDirectory", "1"),
+    // No bridge is asked for, and its lines are not read.
+    ("AlternateBridgeAuthority", "1"),
+    ("AlternateBridgeAuthority", "a-b c:d"),
+    // Nothing is looked for on the disk that is not used.
+    ("ClientOnionAuthDir", "1"),
+    ("ClientOnionAuthDir", "a-b c:d"),
+    // A service is read by whoever will offer it.
+    ("HiddenServiceDir", "1"),
+    ("HiddenServiceDir", "a-b c:d"),
+    // C tor takes it and ends when it starts.
+    ("ConnLimit", "1"),
+    // C tor becomes that user even to look at a torrc.
+    ("User", "1"),
+    ("User", "a-b c:d"),
+];
+
 pub fn our_verdicts_on_options_are_those_of_tor() {
     let folder = Folder::with_data();
-    let torrc = folder.path().join("torrc");
     for lines in LINES {
         let text: String = lines.split(';').map(|line| expanded(line) + "\n").collect();
-        fs::write(&torrc, format!("DataDirectory {}/data\n{text}", folder.path().display())).unwrap();
-        let accepts = |program: &mut Command| {
-            let program = program.arg("-f").arg(&torrc).arg("--verify-config");
-            program.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
-        };
-        let [tor, ours] = ["tor", CEPA].map(|program| accepts(&mut Command::new(program)));
-        assert_eq!(ours, tor, "{lines:?}");
+        let [tor, ours] = verdicts(&folder, &text);
+        assert_eq!(ours.status.success(), tor.status.success(), "{lines:?}");
     }
+}
+
+/// What both say of a torrc.
+fn verdicts(folder: &Folder, text: &str) -> [Output; 2] {
+    let torrc = folder.path().join("torrc");
+    fs::write(&torrc, format!("DataDirectory {}/data\n{text}", folder.path().display())).unwrap();
+    ["tor", CEPA].map(|program| {
+        let mut program = Command::new(program);
+        // Both make directories that a torrc names, tor even to look at it.
+        let program = program
+            .current_dir(folder.path())
+            .arg("--defaults-torrc")
+            .arg(folder.path().join("none"))
+            .arg("-f")
+            .arg(&torrc);
+        program.arg("--verify-config").stdin(Stdio::null()).output().unwrap()
+    })
+}
+
+/// All of them at once, so that each of its own is the default of the other.
+pub fn our_verdicts_on_defaults_are_those_of_tor() {
+    let folder = Folder::with_data();
+    let line = |entry: &&Entry, is_testing| match (entry.usual(is_testing), entry.is_obsolete()) {
+        (_, true) => format!("{} anything\n", entry.name),
+        ("", _) => String::new(),
+        (usual, _) => format!("{} {usual}\n", entry.name),
+    };
+    let usual: String = table().iter().map(|entry| line(entry, false)).collect();
+    let rows = table().into_iter().filter(|entry| entry.name != "TestingTorNetwork");
+    let testing: String = rows.map(|entry| line(&entry, true)).collect();
+    for text in [usual, format!("TestingTorNetwork 1\n{AUTHORITY}\n{testing}")] {
+        for output in verdicts(&folder, &text) {
+            let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{said}");
+            // What is a default to one and none to the other is told of by that.
+            let is_ours = said.starts_with("[warn] ") || said.starts_with("Configuration was valid");
+            let told = said.lines().filter(|line| line.contains("has no effect here") && !line.contains("is obsolete"));
+            assert!(!is_ours || told.count() == 0, "{said}");
+        }
+    }
+}
+
+/// While the network is off, so that none is refused for what it asks for.
+pub fn our_verdicts_on_values_are_those_of_tor() {
+    let mut different = Vec::new();
+    for entry in table().into_iter().filter(|entry| !entry.is_obsolete() && entry.name != "DisableNetwork") {
+        for value in ["1", "a-b c:d"] {
+            // In which tor leaves files, of that name too.
+            let folder = Folder::with_data();
+            let [tor, ours] = verdicts(&folder, &format!("DisableNetwork 1\n{} {value}\n", entry.name));
+            if tor.status.success() != ours.status.success() && !DIFFERENT.contains(&(entry.name, value)) {
+                let by = if tor.status.success() { "tor" } else { "us" };
+                different.push(format!("{} {value:?} is taken by {by} alone", entry.name));
+            }
+        }
+    }
+    assert!(different.is_empty(), "{different:#?}");
+}
+
+pub fn our_lists_of_options_are_those_of_tor() {
+    let printed = |program: &str, list: &str| {
+        let output = Command::new(program).args(["--quiet", list]).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{program} {list}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for list in ["--list-torrc-options", "--list-deprecated-options"] {
+        assert_eq!(printed(CEPA, list), printed("tor", list));
+    }
+    // Debian builds with all of them; none is here.
+    let modules = printed("tor", "--list-modules");
+    assert_eq!(printed(CEPA, "--list-modules"), modules.replace(": yes", ": no"));
 }
 
 fn expanded(line: &str) -> String {
