@@ -1,6 +1,6 @@
 //! The fuzz bodies on stable: their corpora and past crashes, then mutants of both for a while.
 //!
-//! Knows no coverage, so it digs less deep than `fuzz/`, whose seventeen mains call the same
+//! Knows no coverage, so it digs less deep than `fuzz/`, whose eighteen mains call the same
 //! functions. `CEPA_CORPUS_SECONDS` is how long each target is mutated (default 1), and
 //! `CEPA_CORPUS_SEED` which mutants come: the same seed gives the same ones in the same order.
 //! An input that makes a target panic is printed in hex, to be kept under `fuzz/crashes/`.
@@ -57,10 +57,12 @@ targets! {
     socks: cepa::internal::proxy::socks::fuzz_socks, SOCKS_WORDS;
     http_connect: cepa::internal::proxy::http_connect::fuzz, HTTP_CONNECT_WORDS;
     dns: cepa::internal::proxy::dns::fuzz, DNS_WORDS;
+    outward: cepa::internal::proxy::outward::fuzz, OUTWARD_WORDS;
     decompress: cepa::internal::directory::decompress::fuzz, DECOMPRESS_WORDS;
     state: cepa::internal::client::state::fuzz, STATE_WORDS;
 }
 
+const OUTWARD_WORDS: &[&[u8]] = &[&[5, 0], &[5, 2], &[1, 0], &[5, 0, 0, 1], &[0, 90], b"HTTP/1.0 200", b"\r\n\r\n"];
 const CELL_WORDS: &[&[u8]] = &[&[0x80, 0, 0, 1], &[0; 4], &[0; 16], &[4, 4, 127, 0, 0, 1], &[1, 0xFD], &[1, 0xF2]];
 const MESSAGE_WORDS: &[&[u8]] =
     &[b"[::1]:80\0", b".onion:1\0", b"\xF0\0\0\0\x0E\x10", &[2, 0, 32], &[0, 6, 127, 0, 0, 1], &[2, 20], &[3, 32]];

@@ -13,18 +13,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::{ClientConfig, ClientConnection};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::driver::Driver;
 use super::runtime::SystemEntropy;
 use crate::client::junction::LinkNo;
+use crate::client::links::Way;
 use crate::crypto::tls::{self, Provider};
 use crate::link::frame::READ_LEN;
 use crate::link::identity::LeafDigest;
+use crate::proxy::outward::Outward;
 
 /// How long a connection that we close may take to say so; ours.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How much of a proxy's answer is read at once; ours.
+const ANSWER_LEN: usize = 1024;
 
 /// How TLS is spoken to all relays.
 pub struct Dialler {
@@ -39,8 +45,8 @@ impl Dialler {
         Dialler { config: tls::client_config(provider), scratch: RefCell::new(vec![0; READ_LEN]) }
     }
 
-    async fn reach(&self, to: SocketAddr) -> io::Result<(Channel, LeafDigest)> {
-        let tcp = TcpStream::connect(to).await?;
+    async fn reach(&self, to: SocketAddr, way: Way) -> io::Result<(Channel, LeafDigest)> {
+        let tcp = connect(to, way).await?;
         tcp.set_nodelay(true)?;
         let name = tls::random_server_name(&mut SystemEntropy);
         let mut tls = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
@@ -51,6 +57,41 @@ impl Dialler {
         let leaf = tls::peer_leaf(&channel.tls).map(LeafDigest::of);
         leaf.map(|leaf| (channel, leaf)).ok_or(io::ErrorKind::InvalidData.into())
     }
+}
+
+/// TCP to a relay, by whoever connects for us, if anybody does.
+async fn connect(to: SocketAddr, way: Way) -> io::Result<TcpStream> {
+    match way {
+        Way::Proxy(proxy) => {
+            let outward = Outward::new(&proxy, to).map_err(io::Error::other)?;
+            let tcp = TcpStream::connect(proxy.at).await?;
+            negotiate(&tcp, outward).await?;
+            Ok(tcp)
+        }
+        _ => TcpStream::connect(to).await,
+    }
+}
+
+/// Has the proxy connect. How long that may take is the client's to say, as with a dial.
+async fn negotiate(tcp: &TcpStream, mut outward: Outward) -> io::Result<()> {
+    let (mut bytes, mut unsent) = ([0; ANSWER_LEN], Vec::new());
+    while !outward.is_connected() {
+        unsent.append(&mut outward.take_transmit());
+        let is_blocked = !unsent.is_empty();
+        let ready = tcp.ready(if is_blocked { Interest::WRITABLE } else { Interest::READABLE }).await?;
+        let moved = match is_blocked {
+            true => tcp.try_write(&unsent).map(|length| drop(unsent.drain(..length))),
+            false => tcp.try_read(&mut bytes).and_then(|length| match bytes.get(..length) {
+                None | Some([]) => Err(io::ErrorKind::UnexpectedEof.into()),
+                Some(answer) => outward.handle_bytes(answer).map_err(io::Error::other),
+            }),
+        };
+        match moved {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ready.is_error() => {}
+            moved => moved?,
+        }
+    }
+    Ok(())
 }
 
 /// How the task of a connection is told that something is to be done.
@@ -80,11 +121,11 @@ impl Bell {
 }
 
 /// The life of a connection, from its dial to its end.
-pub async fn run(driver: Rc<Driver>, link: LinkNo, to: SocketAddr, bell: Rc<Bell>) {
+pub async fn run(driver: Rc<Driver>, link: LinkNo, to: SocketAddr, way: Way, bell: Rc<Bell>) {
     let reached = tokio::select! {
         biased;
         () = bell.hung_up() => return,
-        reached = driver.dialler().reach(to) => reached,
+        reached = driver.dialler().reach(to, way) => reached,
     };
     match reached {
         Ok((channel, leaf)) => {

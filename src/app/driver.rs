@@ -281,7 +281,7 @@ impl Driver {
 
     fn obey(self: &Rc<Self>, output: Output) {
         match output {
-            Output::Dial { link, to, way: Way::Direct } => self.dial(link, to),
+            Output::Dial { link, to, way } => self.dial(link, to, way),
             Output::HangUp(link) => {
                 if let Some(bell) = self.links.borrow_mut().remove(&link) {
                     bell.hang_up();
@@ -329,12 +329,12 @@ impl Driver {
     }
 
     /// A link may be dialled a second time, at another address.
-    fn dial(self: &Rc<Self>, link: LinkNo, to: SocketAddr) {
+    fn dial(self: &Rc<Self>, link: LinkNo, to: SocketAddr, way: Way) {
         let bell = Rc::new(Bell::default());
         if let Some(old) = self.links.borrow_mut().insert(link, Rc::clone(&bell)) {
             old.hang_up();
         }
-        drop(spawn_local(conn::run(Rc::clone(self), link, to, bell)));
+        drop(spawn_local(conn::run(Rc::clone(self), link, to, way, bell)));
     }
 
     /// A connection is up.

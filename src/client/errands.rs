@@ -216,7 +216,7 @@ impl Client {
             }
         };
         self.bootstrap.on_step(Progress::Connecting);
-        let Some(link) = self.link_to(&goal, now) else {
+        let Some(link) = self.link_to(goal.clone(), now) else {
             guard.inspect(|choice| self.pool.guards.on_cancelled(&choice.id));
             return self.bootstrap.handle_failure(fetch, now, entropy);
         };

@@ -14,6 +14,7 @@ use super::junction::LinkNo;
 use crate::base::RelayIds;
 use crate::base::random::{Entropy, below};
 use crate::base::time::Tick;
+use crate::config::outward::Proxy;
 
 /// How long a connection and its TLS may take to be made. Ours, as long as a circuit over a
 /// guard of the second rank keeps others from being used; Arti begins with five seconds.
@@ -55,13 +56,15 @@ pub struct Goal {
 }
 
 /// The way to a relay. What goes by another way than a link that is there gets its own link.
-/// Proxies and transports with their arguments will be further ways.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Transports with their arguments will be further ways.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Way {
     /// By TCP to its address.
     #[default]
     Direct,
+    /// By somebody who connects there.
+    Proxy(Proxy),
 }
 
 impl Goal {
@@ -173,7 +176,7 @@ impl Links {
 
     /// Which way a link goes.
     pub fn way(&self, no: LinkNo) -> Way {
-        self.known.get(&no).map(|known| known.goal.way).unwrap_or_default()
+        self.known.get(&no).map(|known| known.goal.way.clone()).unwrap_or_default()
     }
 
     /// All of them, and whether they are open.

@@ -787,8 +787,9 @@ impl Client {
     }
 
     /// The link to a relay, which is dialled if it is not there.
-    fn link_to(&mut self, goal: &Goal, now: Now) -> Option<LinkNo> {
-        match self.links.want(goal, &mut self.ids, now.tick)? {
+    fn link_to(&mut self, goal: Goal, now: Now) -> Option<LinkNo> {
+        let goal = Goal { way: self.setup.way(), ..goal };
+        match self.links.want(&goal, &mut self.ids, now.tick)? {
             Step::Wait(link) => Some(link),
             Step::Dial(link, to) => {
                 self.outputs.push_back(Output::Dial { link, to, way: goal.way });

@@ -5,8 +5,10 @@
 //! none. C tor: `validate_dir_servers` in app/config/config.c.
 
 use super::bootstrap::{self, Asking};
+use super::links::Way;
 use super::streams::MAX_HELD;
 use crate::base::time::Wall;
+use crate::config::outward::Language;
 use crate::config::values::{Choice, Wanted};
 use crate::config::{Complaint, Config, Given, Objection};
 use crate::directory::Error;
@@ -100,7 +102,13 @@ impl Setup {
     /// How guards are connected to.
     pub(super) fn reach(&self) -> Reach {
         let links = &self.config.links;
-        Reach { ipv4: links.ipv4, ipv6: links.ipv6, prefers_ipv6: links.prefers_ipv6 == Choice::Yes }
+        let does_ipv6 = links.proxy.as_ref().is_none_or(|proxy| proxy.language != Language::Socks4);
+        Reach { ipv4: links.ipv4, ipv6: links.ipv6 && does_ipv6, prefers_ipv6: links.prefers_ipv6 == Choice::Yes }
+    }
+
+    /// Which way relays are connected to.
+    pub(super) fn way(&self) -> Way {
+        self.config.links.proxy.clone().map_or(Way::Direct, Way::Proxy)
     }
 
     /// How long building may take.

@@ -288,8 +288,7 @@ impl Client {
     /// A tunnel over these hops, and its link, if both can be had.
     fn build_over(&mut self, path: &Path, now: Now, entropy: &mut dyn Entropy) -> Option<(TunnelNo, LinkNo)> {
         let first = path.hops.first()?;
-        let goal = Goal::direct(first.ids, vec![path.address]);
-        let link = self.link_to(&goal, now)?;
+        let link = self.link_to(Goal::direct(first.ids, vec![path.address]), now)?;
         let is_up = self.links.is_up(link);
         let step = if is_up { Progress::CircuitCreate } else { Progress::CircuitConnecting };
         self.reach([Progress::Starting, step]);

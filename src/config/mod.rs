@@ -11,6 +11,7 @@ mod forms;
 mod kept;
 mod log;
 pub mod options;
+pub mod outward;
 pub mod policy;
 pub mod port;
 pub mod torrc;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub use log::{Domain, Log, Selection, Severity, Sink};
 pub use options::{Entry, Kind, find};
+use outward::Proxy;
 use policy::Policy;
 use port::Port;
 use torrc::{Change, Fault};
@@ -408,6 +410,8 @@ pub struct Links {
     pub reduced_padding: bool,
     /// How long one may be silent.
     pub keepalive: Duration,
+    /// Who connects for us.
+    pub proxy: Option<Proxy>,
 }
 
 /// When to sleep.
@@ -554,6 +558,7 @@ impl Reader<'_> {
             padding: self.choice("ConnectionPadding")?,
             reduced_padding: self.truth("ReducedConnectionPadding")?,
             keepalive: self.time("KeepalivePeriod")?,
+            proxy: self.proxy()?,
         })
     }
 
@@ -681,6 +686,20 @@ impl Reader<'_> {
             ports.extend(reading.port);
         }
         Ok(ports)
+    }
+
+    /// The value of an option that has one, or none if nobody gives one.
+    fn given_or_none<T>(
+        &self,
+        name: &'static str,
+        read: impl Fn(&str) -> Result<T, Wanted>,
+    ) -> Result<Option<T>, Complaint> {
+        match self.settings.given(name) {
+            [.., given] if !given.value.trim().is_empty() => {
+                self.check(name, given, read(given.value.trim())).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The value of an option that has one.

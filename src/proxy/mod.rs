@@ -9,6 +9,7 @@
 pub mod dns;
 pub mod door;
 pub mod http_connect;
+pub mod outward;
 pub mod socks;
 
 use core::fmt;

@@ -37,7 +37,7 @@ pub fn missing() -> Option<&'static str> {
 }
 
 /// Whom it dials with this torrc, from its start until that is in its log, or for a while.
-fn dialled(lines: &str, until: Option<&str>) -> BTreeSet<SocketAddr> {
+pub fn dialled(lines: &str, until: Option<&str>) -> BTreeSet<SocketAddr> {
     let folder = Folder::with_data();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let torrc = format!("DataDirectory {}\nSocksPort auto\nLog notice file {}\n{lines}", path("data"), path("log"));

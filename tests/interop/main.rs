@@ -22,6 +22,7 @@ mod origin;
 mod outside;
 mod probe;
 mod program;
+mod proxies;
 mod relays;
 mod shell;
 mod tor;
@@ -75,6 +76,7 @@ const TESTS: &[Test] = &[
     ("a_thousand_requests_at_once_are_each_answered", outside::a_thousand_requests_at_once_are_each_answered),
     (outside::CURLS_AT_ONCE, outside::curl_fetches_a_thousand_pages_in_parallel),
     (dials::DIALS, dials::only_those_are_dialled_whom_a_torrc_names),
+    (proxies::PROXIES, proxies::relays_are_reached_through_proxies_and_not_otherwise),
     (outside::MUCH_AT_ONCE, outside::much_goes_both_ways_and_arrives_as_it_was),
     (
         "a_program_that_ends_its_half_ends_both_once_all_is_sent",
@@ -202,7 +204,7 @@ fn excuse(name: &str) -> Option<&'static str> {
         COST | BUDGET if cfg!(debug_assertions) => Some("only a release build is worth measuring"),
         // Where all must run, it fails for what is missing.
         _ if is_required() => None,
-        dials::DIALS => dials::missing(),
+        dials::DIALS | proxies::PROXIES => dials::missing(),
         _ => outside::missing(name),
     }
 }

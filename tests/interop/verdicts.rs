@@ -109,6 +109,10 @@ const DIFFERENT: &[(&str, &str)] = &[
     // A service is read by whoever will offer it.
     ("HiddenServiceDir", "1"),
     ("HiddenServiceDir", "a-b c:d"),
+    // To C tor that is a name, and it has it looked up.
+    ("HTTPSProxy", "1"),
+    ("Socks4Proxy", "1"),
+    ("Socks5Proxy", "1"),
     // C tor takes it and ends when it starts.
     ("ConnLimit", "1"),
     // C tor becomes that user even to look at a torrc.

@@ -9,7 +9,7 @@ use super::{Entry, Kind, RATE, SIZE, implemented, kept, refused};
 use crate::config::forms;
 
 const BRIDGES: &str = "there are no bridges yet";
-const PROXIES: &str = "relays are reached directly, by no proxy yet";
+const PROXIES: &str = "no proxy is asked in that way yet";
 const FIREWALLS: &str = "relays are dialled at whichever port they have";
 const BINDING: &str = "the system chooses from which address relays are dialled";
 const RATES: &str = "traffic is not limited yet";
@@ -87,8 +87,20 @@ pub static ENTRIES: &[Entry] = &[
         "what HTTPProxy is told to be let in",
         "no directory is asked in the clear",
     ),
-    refused("HTTPSProxy", Endpoint, "", "reach relays by a proxy that speaks HTTP CONNECT", PROXIES),
-    kept("HTTPSProxyAuthenticator", Text, "", "what HTTPSProxy is told to be let in", PROXIES),
+    implemented(
+        "HTTPSProxy",
+        Endpoint,
+        "",
+        "reach relays by a proxy that speaks HTTP CONNECT",
+        "interop relays_are_reached_through_proxies_and_not_otherwise",
+    ),
+    implemented(
+        "HTTPSProxyAuthenticator",
+        Text,
+        "",
+        "what HTTPSProxy is told to be let in",
+        "interop relays_are_reached_through_proxies_and_not_otherwise",
+    ),
     implemented("KeepalivePeriod", Seconds, "5 minutes", "how long a link may be silent before it is padded", ""),
     kept("KISTSchedRunInterval", Millis, "0 msec", "how often links take turns", SCHEDULER),
     kept("KISTSockBufSizeFactor", Fraction(0.0, f64::MAX), "1.0", "how much the system may hold for a link", SCHEDULER),
@@ -116,10 +128,34 @@ pub static ENTRIES: &[Entry] = &[
         "network links_are_left_sooner_by_whoever_wants_less_padding",
     ),
     kept("Schedulers", SCHEDULERS, "KIST,KISTLite,Vanilla", "how links take turns", SCHEDULER),
-    refused("Socks4Proxy", Endpoint, "", "reach relays by a proxy that speaks SOCKS 4", PROXIES),
-    refused("Socks5Proxy", Endpoint, "", "reach relays by a proxy that speaks SOCKS 5", PROXIES),
-    kept("Socks5ProxyPassword", Text, "", "what Socks5Proxy is told to be let in", PROXIES),
-    kept("Socks5ProxyUsername", Text, "", "who Socks5Proxy is told that we are", PROXIES),
+    implemented(
+        "Socks4Proxy",
+        Endpoint,
+        "",
+        "reach relays by a proxy that speaks SOCKS 4",
+        "interop relays_are_reached_through_proxies_and_not_otherwise",
+    ),
+    implemented(
+        "Socks5Proxy",
+        Endpoint,
+        "",
+        "reach relays by a proxy that speaks SOCKS 5",
+        "interop relays_are_reached_through_proxies_and_not_otherwise",
+    ),
+    implemented(
+        "Socks5ProxyPassword",
+        Text,
+        "",
+        "what Socks5Proxy is told to be let in",
+        "interop relays_are_reached_through_proxies_and_not_otherwise",
+    ),
+    implemented(
+        "Socks5ProxyUsername",
+        Text,
+        "",
+        "who Socks5Proxy is told that we are",
+        "interop relays_are_reached_through_proxies_and_not_otherwise",
+    ),
     refused("TCPProxy", Proxy, "", "reach relays by a proxy that speaks HAProxy's protocol", PROXIES),
     kept(
         "TestingBridgeBootstrapDownloadInitialDelay",
