@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use cepa::internal::base::time::Wall;
@@ -16,10 +17,15 @@ use cepa::internal::path::timeout::Saved;
 
 use super::lab::Guest;
 use super::program;
-use super::relays::TorNetwork;
+use super::relays::{self, TorNetwork};
 use super::shell::Shell;
 use super::tor::{Client, Folder};
 
+/// How often the two take turns, and how often ours is killed: by night that is done again and again.
+const TURNS: usize = 10;
+const KILLS: usize = 20;
+/// How long after its start it is killed at the latest: it has learned the network by then.
+const LONGEST: Duration = Duration::from_millis(1200);
 const ENOUGH: &str = "enough directory information to build circuits";
 
 fn now() -> Wall {
@@ -117,4 +123,62 @@ pub fn our_program_goes_on_where_it_ended() {
     guest.fetches(1000);
     let said = guest.client().end();
     assert!(said == Some(0) && !before.is_empty() && guards(&mut faults) == before && faults.is_empty());
+}
+
+/// The guards of a state file, each with what it says of when it was sampled and confirmed.
+fn guards(data: &Path) -> Vec<Record> {
+    let (state, faults) = State::parse(&fs::read(data.join(STATE)).unwrap());
+    assert_eq!(faults, []);
+    state.guards(DEFAULT).cloned().collect()
+}
+
+/// They take turns on one directory: neither samples new guards, or comes to use others.
+pub fn tor_and_our_program_take_turns_on_one_directory() {
+    let network = relays::shared();
+    let lines = network.directory_lines();
+    let mut folder = Folder::with_data();
+    let data = folder.path().join("data");
+    let mut before: Option<Vec<_>> = None;
+    for turn in 0..TURNS {
+        let client = match turn % 2 {
+            0 => Client::start(folder, lines),
+            _ => Client::start_as(&mut Command::new(program::CEPA), folder, lines),
+        };
+        let guest = Guest::with(client, None);
+        guest.reaches_a_socket_of_this_machine();
+        folder = guest.part().0;
+        let facts = |guard: &Record| (guard.id, guard.sampled_on, guard.confirmed);
+        let now: Vec<_> = guards(&data).iter().map(facts).collect();
+        assert!(now.iter().any(|(.., confirmed)| confirmed.is_some()), "turn {turn}: nobody is confirmed");
+        if let Some(before) = before.replace(now.clone()) {
+            assert_eq!(now, before, "turn {turn}");
+        }
+        assert!(!data.join("state.0").exists());
+    }
+}
+
+/// However far it is: what is on the disk afterwards is what was there before, or what it was
+/// about to write.
+pub fn our_program_may_be_killed_at_any_instant() {
+    let (town, lines) = program::lab();
+    let guest = Guest::with(program::start(&mut Command::new(program::CEPA), Folder::with_data(), &lines), Some(town));
+    guest.fetches(1000);
+    let (mut folder, town) = guest.part();
+    let data = folder.path().join("data");
+    let first: Vec<_> = guards(&data).iter().map(|guard| guard.id).collect();
+    for turn in 0..KILLS {
+        // From files, without the consensus, and without any directory.
+        for name in [store::CONSENSUS, store::MICRODESCS_JOURNAL].iter().take(turn % 3) {
+            let _ = fs::remove_file(data.join(name));
+        }
+        let client = program::start(&mut Command::new(program::CEPA), folder, &lines);
+        // As long as most of that takes, each part of it being as likely.
+        thread::sleep(LONGEST * u32::try_from(turn * 7 % KILLS).unwrap() / u32::try_from(KILLS).unwrap());
+        folder = client.kill();
+        assert_eq!(guards(&data).iter().map(|guard| guard.id).collect::<Vec<_>>(), first, "kill {turn}");
+    }
+    let client = program::start(&mut Command::new(program::CEPA), folder, &lines);
+    let said = client.until(&["Bootstrapped 100% (done)"]).join("\n");
+    assert!(!said.contains("[warn] Something in") && !said.contains("is left out"), "{said}");
+    drop(town);
 }

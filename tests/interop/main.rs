@@ -89,6 +89,8 @@ const TESTS: &[Test] = &[
     ("programs_that_ask_for_nothing_shut_nobody_out", program::programs_that_ask_for_nothing_shut_nobody_out),
     ("tor_starts_from_what_our_client_kept", kept::tor_starts_from_what_our_client_kept),
     ("our_client_starts_from_what_tor_kept", kept::our_client_starts_from_what_tor_kept),
+    ("tor_and_our_program_take_turns_on_one_directory", kept::tor_and_our_program_take_turns_on_one_directory),
+    ("our_program_may_be_killed_at_any_instant", kept::our_program_may_be_killed_at_any_instant),
     (ARTI, lab::arti_bootstraps_and_fetches_through_the_lab),
     (COST, cost::the_labs_relays_cost_less_than_tors),
     (BUDGET, budget::our_client_keeps_its_budgets),

@@ -205,6 +205,13 @@ impl Client {
         folder
     }
 
+    /// Ends it at once, so that it saves nothing more; its folder stays.
+    pub fn kill(self) -> Folder {
+        let Client { mut process, folder, .. } = self;
+        process.stop();
+        folder
+    }
+
     /// Waits until it has said one of `lines`; gives all that it said until then.
     pub fn until(&self, lines: &[&str]) -> Vec<String> {
         let (mut said, end) = (Vec::new(), Instant::now() + PATIENCE);
