@@ -531,14 +531,19 @@ impl Pool {
         world: &World<'_>,
         entropy: &mut dyn Entropy,
     ) -> Result<Path, Refusal> {
-        let pending = self.circuits.values().filter(|circuit| circuit.phase < Phase::Waiting).count();
-        if pending >= usize::try_from(world.setup.config.circuits.max_pending).unwrap_or(usize::MAX) {
+        if self.is_busy(world) {
             return Err(Refusal::Busy);
         }
         let avoided = Arc::new(demand.avoided.union(&self.busy).copied().collect());
         let targets = demand.target.into_iter().collect();
         let need = Need::Exit { targets, is_stable: demand.is_stable, speaks: Vec::new(), avoided };
         self.plan(&need, Awaited::Now, world, entropy)
+    }
+
+    /// Whether as many circuits are under way as may be.
+    fn is_busy(&self, world: &World<'_>) -> bool {
+        let pending = self.circuits.values().filter(|circuit| circuit.phase < Phase::Waiting).count();
+        pending >= usize::try_from(world.setup.config.circuits.max_pending).unwrap_or(usize::MAX)
     }
 
     /// A path for a need, with a token for its guard.
@@ -607,7 +612,8 @@ impl Pool {
     pub fn foresee(&mut self, world: &World<'_>) -> Option<Need> {
         let now = world.now.tick;
         let clean = self.circuits.values().filter(|circuit| circuit.is_clean()).count();
-        if clean >= MAX_READY {
+        // Differs: C tor counts those that it builds ahead, and begins them all the same.
+        if clean >= MAX_READY || self.is_busy(world) {
             return None;
         }
         let (expected, wanted) = (self.ports.expected(now), self.ports.ready_for_each(now));
