@@ -24,6 +24,7 @@ mod limits;
 mod names;
 mod near;
 mod notices;
+mod options;
 mod probes;
 mod requests;
 mod silence;

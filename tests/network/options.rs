@@ -1,0 +1,139 @@
+//! What options do to circuits, links and streams, each beside what happens without it.
+
+use std::time::Duration;
+
+use cepa::internal::client::circuits::Phase;
+use cepa::internal::client::events::{CircuitReason, CircuitStatus, Event, Mask, StreamStatus};
+use cepa::lab::network::{Network, Weather};
+
+use super::client::{Shell, connect, directory_network, honest, setup_with};
+use super::seed;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A client with these options that can build circuits.
+fn ready(options: &str) -> (Network, Shell) {
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, setup_with(&cache, options));
+    assert!(shell.bootstrap(&mut network));
+    (network, shell)
+}
+
+fn is_served(network: &mut Network, shell: &mut Shell, user: &str) -> bool {
+    shell.serve(network, connect("source-5000.lab", user), MINUTE).read.len() == 5000
+}
+
+fn open(shell: &Shell) -> usize {
+    shell.client.pool().iter().filter(|(_, circuit)| circuit.phase == Phase::Open).count()
+}
+
+/// Three hops take longer than the one, and not as long as the other.
+#[test]
+fn circuits_may_take_as_long_as_the_user_says() {
+    for (options, is_late) in [
+        ("LearnCircuitBuildTimeout 0\nCircuitBuildTimeout 2\n", true),
+        ("LearnCircuitBuildTimeout 0\nCircuitBuildTimeout 30\n", false),
+    ] {
+        let (mut network, mut shell) = ready(options);
+        assert!(is_served(&mut network, &mut shell, "a"));
+        let relays: Vec<_> = network.relays().collect();
+        for relay in relays {
+            network.set_weather(relay, Weather { latency: SECOND / 2, ..Weather::default() });
+        }
+        shell.client.subscribe(Mask::CIRCUITS);
+        assert!(is_served(&mut network, &mut shell, "b"));
+        assert!(is_served(&mut network, &mut shell, "c"));
+        shell.run_until(&mut network, MINUTE, |_| false);
+        let late = |event: &Event| {
+            matches!(event, Event::Circuit(_, CircuitStatus::Failed(CircuitReason::MeasurementExpired)))
+        };
+        assert_eq!(shell.events.iter().any(late), is_late, "{options}");
+    }
+}
+
+/// What was learned in the same weather is another time than the first.
+#[test]
+fn build_times_are_learned_unless_the_user_says_otherwise() {
+    for (options, is_learned) in [("", true), ("LearnCircuitBuildTimeout 0\n", false)] {
+        let (mut network, mut shell) = ready(options);
+        shell.client.subscribe(Mask::NETWORK);
+        for user in 0..200 {
+            assert!(is_served(&mut network, &mut shell, &user.to_string()));
+        }
+        let learned = shell.events.iter().any(|event| matches!(event, Event::BuildTimes(_)));
+        assert_eq!(learned, is_learned, "{options}");
+    }
+}
+
+#[test]
+fn no_more_circuits_are_under_way_than_the_user_wants() {
+    for (options, expected) in [("MaxClientCircuitsPending 2\n", 2..3), ("", 5..33)] {
+        let (mut network, mut shell) = ready(options);
+        let all: Vec<_> =
+            (0..30).map(|user| shell.request(&mut network, connect("source-5000.lab", &user.to_string()))).collect();
+        let mut most = 0;
+        let is_done = |shell: &Shell| {
+            let building = shell.client.pool().iter().filter(|(_, circuit)| circuit.phase == Phase::Building);
+            most = most.max(building.count());
+            all.iter().all(|no| shell.requests[no].read.len() == 5000)
+        };
+        assert!(shell.run_until(&mut network, 2 * MINUTE, is_done));
+        assert!(expected.contains(&most), "{options}: {most}");
+    }
+}
+
+#[test]
+fn streams_that_last_get_stable_relays() {
+    for (options, is_stable) in [("", false), ("LongLivedPorts 22,80\n", true)] {
+        let (mut network, mut shell) = ready(options);
+        assert!(is_served(&mut network, &mut shell, "a"));
+        let used: Vec<bool> =
+            shell.client.pool().iter().filter(|(_, it)| it.is_used()).map(|(_, it)| it.is_stable()).collect();
+        assert_eq!(used, [is_stable], "{options}");
+    }
+}
+
+#[test]
+fn circuits_are_kept_ready_as_long_as_the_user_says() {
+    for (options, is_ready) in [("", true), ("CircuitsAvailableTimeout 2 minutes\n", false)] {
+        let (mut network, mut shell) = ready(&format!("LearnCircuitBuildTimeout 0\n{options}"));
+        assert!(is_served(&mut network, &mut shell, "a"));
+        shell.run_until(&mut network, 20 * MINUTE, |_| false);
+        assert_eq!(open(&shell) > 0, is_ready, "{options}: {}", open(&shell));
+    }
+}
+
+#[test]
+fn a_stream_waits_on_one_circuit_as_long_as_the_user_says() {
+    for (options, expected) in [("CircuitStreamTimeout 15\n", 3), ("CircuitStreamTimeout 55\n", 1)] {
+        let (mut network, mut shell) = ready(options);
+        shell.client.subscribe(Mask::STREAMS);
+        shell.serve(&mut network, connect("silent.lab", "a"), 40 * SECOND);
+        let sent = shell.events.iter().filter(|event| matches!(event, Event::Stream(_, StreamStatus::Sent))).count();
+        assert_eq!(sent, expected, "{options}");
+    }
+}
+
+#[test]
+fn silent_links_are_padded_as_often_as_the_user_says() {
+    for (options, expected) in [("", 0..10), ("KeepalivePeriod 10 seconds\n", 40..400)] {
+        let (mut network, mut shell) = ready(&format!("LearnCircuitBuildTimeout 0\nConnectionPadding 0\n{options}"));
+        assert!(is_served(&mut network, &mut shell, "a"));
+        shell.run_until(&mut network, MINUTE, |_| false);
+        let before = shell.sent;
+        shell.run_until(&mut network, 8 * MINUTE, |_| false);
+        let cells = (shell.sent - before) / 514;
+        assert!(expected.contains(&cells), "{options}: {cells}");
+    }
+}
+
+/// All relays of the lab are in one network.
+#[test]
+fn relays_of_one_network_share_no_circuit_unless_the_user_says_so() {
+    let (mut network, mut shell) = ready("");
+    assert!(is_served(&mut network, &mut shell, "a"));
+    let (mut network, _, cache) = directory_network(seed(), honest);
+    let mut shell = Shell::start(&mut network, setup_with(&cache, "EnforceDistinctSubnets 1"));
+    assert!(!is_served(&mut network, &mut shell, "a"));
+}
