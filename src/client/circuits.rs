@@ -27,7 +27,7 @@ use crate::directory::download::Backoff;
 use crate::directory::params::Param;
 use crate::path::bias::{Alarm, Closer, PathBias, Tally};
 use crate::path::guards::{Choice, Guards, Pending, Standing};
-use crate::path::rules::{Avoided, Family, NoWishes, Rules, Target, may_leave, may_leave_somewhere};
+use crate::path::rules::{Avoided, Family, Rules, Target, may_leave, may_leave_somewhere};
 use crate::path::timeout::{BuildTimes, COUNTED_HOPS, Change};
 use crate::path::{self, Need, Path, View};
 
@@ -56,7 +56,7 @@ impl<'a> World<'a> {
             are_subnets_distinct: self.setup.config.circuits.distinct_subnets,
             refuses_private: !self.setup.config.circuits.allows_private,
             reach: self.setup.reach(),
-            wishes: &NoWishes,
+            wishes: &self.setup.wishes,
         };
         View {
             dir: self.dir,

@@ -29,6 +29,7 @@ pub mod silence;
 pub mod state;
 pub mod streams;
 mod upkeep;
+pub mod wishes;
 
 use core::net::SocketAddr;
 use core::time::Duration;

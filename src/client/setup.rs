@@ -7,6 +7,7 @@
 use super::bootstrap::{self, Asking};
 use super::links::Way;
 use super::streams::MAX_HELD;
+use super::wishes::UserWishes;
 use crate::base::time::Wall;
 use crate::config::outward::Language;
 use crate::config::values::{Choice, Wanted};
@@ -35,6 +36,8 @@ pub struct Setup {
     pub(super) most_held: usize,
     /// Whom to trust and to ask.
     pub(super) directory: bootstrap::Wish,
+    /// What the user says of relays.
+    pub(super) wishes: UserWishes,
 }
 
 impl Setup {
@@ -49,7 +52,8 @@ impl Setup {
         let uses_default_fallbacks = lines.uses_default_fallbacks;
         let directory =
             bootstrap::Wish { authorities, fallbacks, uses_default_fallbacks, keeps_files: false, released: RELEASED };
-        Ok(Setup { config, keeps_files: false, most_held: MAX_HELD, directory })
+        let wishes = UserWishes { firewall: config.links.firewall.clone() };
+        Ok(Setup { config, keeps_files: false, most_held: MAX_HELD, directory, wishes })
     }
 
     /// The same, of a program that was made then.
@@ -88,6 +92,7 @@ impl Setup {
         let wish = &self.config.directory;
         Asking {
             reach: self.reach(),
+            wishes: self.wishes.clone(),
             max_stall: wish.max_stall,
             max_wait_for_few: wish.max_wait_for_few,
             paths_needed: self.config.circuits.paths_needed,

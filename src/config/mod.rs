@@ -7,6 +7,7 @@
 //! app/config/config.c for defaults, limits and which values are raised or lowered.
 
 mod conflicts;
+mod firewall;
 mod forms;
 mod kept;
 mod log;
@@ -412,6 +413,8 @@ pub struct Links {
     pub keepalive: Duration,
     /// Who connects for us.
     pub proxy: Option<Proxy>,
+    /// Where relays may be dialled at.
+    pub firewall: Policy,
 }
 
 /// When to sleep.
@@ -559,6 +562,7 @@ impl Reader<'_> {
             reduced_padding: self.truth("ReducedConnectionPadding")?,
             keepalive: self.time("KeepalivePeriod")?,
             proxy: self.proxy()?,
+            firewall: self.firewall()?,
         })
     }
 

@@ -63,6 +63,9 @@ const fn v6(first: u16) -> IpAddr {
 const WANTED: Wanted = Wanted::Other("accept or reject, then ADDRESS[/BITS][:PORT[-PORT]], *, *4, *6 or private");
 
 impl Policy {
+    /// That everybody is let in.
+    pub const ALL: Policy = Policy(Vec::new());
+
     /// Adds what one line says: patterns between commas.
     pub fn add(&mut self, line: &str) -> Result<(), Wanted> {
         for item in list(line) {

@@ -137,3 +137,25 @@ fn relays_of_one_network_share_no_circuit_unless_the_user_says_so() {
     let mut shell = Shell::start(&mut network, setup_with(&cache, "EnforceDistinctSubnets 1"));
     assert!(!is_served(&mut network, &mut shell, "a"));
 }
+
+/// The lab's relays are at port 9001 of 10.1.0.1, 10.1.1.1 and so on.
+#[test]
+fn relays_are_dialled_only_where_the_user_lets_us() {
+    for (options, is_served_by) in [
+        ("ReachableAddresses 10.1.0.0/21\n", Some(8)),
+        ("ReachableORAddresses reject 10.1.4.0/22,accept *:9001\n", Some(11)),
+        ("FascistFirewall 1\nFirewallPorts 9001\n", Some(11)),
+        ("FascistFirewall 1\n", None),
+        ("ReachableAddresses 192.0.2.0/24\n", None),
+    ] {
+        let (mut network, _, cache) = directory_network(seed(), honest);
+        let mut shell = Shell::start(&mut network, setup_with(&cache, options));
+        assert_eq!(is_served(&mut network, &mut shell, "a"), is_served_by.is_some(), "{options}");
+        let third =
+            |address: &core::net::SocketAddr| address.to_string().split('.').nth(2).unwrap().parse::<u8>().unwrap();
+        let rejected = if options.contains("reject") { 4..8 } else { 0..0 };
+        let is_let = |third: u8| third < is_served_by.unwrap_or(0) && !rejected.contains(&third);
+        let may_be = |address| is_let(third(address));
+        assert!(shell.dialled.iter().all(may_be), "{options}: {:?}", shell.dialled);
+    }
+}

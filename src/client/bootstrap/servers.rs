@@ -14,9 +14,10 @@ use crate::base::random::{self, Entropy};
 use crate::base::time::Tick;
 use crate::base::{RelayIds, RsaId};
 use crate::client::links::Goal;
+use crate::client::wishes::UserWishes;
 use crate::directory::authorities::{self, Authority, Fallback};
 use crate::directory::download::Directories;
-use crate::path::rules::{NoWishes, Reach, Rules};
+use crate::path::rules::{Reach, Rules};
 
 /// How often a fallback is drawn, for the rate of authorities to be a part of.
 const WHOLE: f64 = 1000.0;
@@ -26,6 +27,8 @@ const WHOLE: f64 = 1000.0;
 pub struct Asking {
     /// Which addresses we may connect to.
     pub reach: Reach,
+    /// And which of them the user lets us.
+    pub wishes: UserWishes,
     /// How long a directory may say nothing.
     pub max_stall: Duration,
     /// How long to collect microdescriptors before asking for few.
@@ -134,7 +137,7 @@ impl Servers {
             Some((ids, [Some(ipv4), authority.ipv6.map(Into::into)], rate))
         });
         fallbacks.chain(authorities).filter_map(move |(ids, addresses, rate)| {
-            let addresses = reached(addresses.into_iter().flatten(), asking.reach);
+            let addresses = reached(addresses.into_iter().flatten(), asking);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a million")]
             let weight = (rate * WHOLE) as u32;
             (!addresses.is_empty()).then(|| (Goal::direct(ids, addresses), weight))
@@ -143,10 +146,10 @@ impl Servers {
 }
 
 /// Those of its addresses by which a directory may be reached, the better first.
-fn reached(addresses: impl Iterator<Item = SocketAddr>, reach: Reach) -> Vec<SocketAddr> {
-    let rules = Rules { reach, wishes: &NoWishes, ..Rules::default() };
+fn reached(addresses: impl Iterator<Item = SocketAddr>, asking: &Asking) -> Vec<SocketAddr> {
+    let rules = Rules { reach: asking.reach, wishes: &asking.wishes, ..Rules::default() };
     let mut may: Vec<SocketAddr> = addresses.filter(|address| rules.may_connect(*address)).collect();
-    may.sort_by_key(|address| address.is_ipv6() != reach.prefers_ipv6);
+    may.sort_by_key(|address| address.is_ipv6() != asking.reach.prefers_ipv6);
     may
 }
 
@@ -156,9 +159,11 @@ mod tests {
 
     use super::*;
     use crate::base::random::Seeded;
+    use crate::config::policy::Policy;
 
     const ASKING: Asking = Asking {
         reach: Reach { ipv4: true, ipv6: true, prefers_ipv6: false },
+        wishes: UserWishes { firewall: Policy::ALL },
         max_stall: Duration::ZERO,
         max_wait_for_few: Duration::ZERO,
         paths_needed: None,

@@ -10,7 +10,6 @@ use crate::config::forms;
 
 const BRIDGES: &str = "there are no bridges yet";
 const PROXIES: &str = "no proxy is asked in that way yet";
-const FIREWALLS: &str = "relays are dialled at whichever port they have";
 const BINDING: &str = "the system chooses from which address relays are dialled";
 const RATES: &str = "traffic is not limited yet";
 const SCHEDULER: &str = "links take turns in one way";
@@ -71,8 +70,20 @@ pub static ENTRIES: &[Entry] = &[
     ),
     kept("ConstrainedSockets", Truth, "0", "give sockets small buffers", "the system chooses them"),
     kept("ConstrainedSockSize", SIZE, "8192", "how small ConstrainedSockets means", "the system chooses them"),
-    refused("FascistFirewall", Truth, "0", "dial relays at the usual ports alone", FIREWALLS),
-    kept("FirewallPorts", PortNumbers, "", "which ports FascistFirewall means", FIREWALLS),
+    implemented(
+        "FascistFirewall",
+        Truth,
+        "0",
+        "dial relays at the usual ports alone",
+        "network relays_are_dialled_only_where_the_user_lets_us",
+    ),
+    implemented(
+        "FirewallPorts",
+        PortNumbers,
+        "",
+        "which ports FascistFirewall means",
+        "network relays_are_dialled_only_where_the_user_lets_us",
+    ),
     kept(
         "HTTPProxy",
         Endpoint,
@@ -116,15 +127,21 @@ pub static ENTRIES: &[Entry] = &[
     kept("OutboundBindAddressPT", Each(&Kind::Address), "", "the same of what disguises links", BRIDGES),
     kept("PerConnBWBurst", RATE, "0", "how much one link may carry at once", RATES),
     kept("PerConnBWRate", RATE, "0", "how much one link may carry in a second", RATES),
-    refused("ReachableAddresses", Places, "", "where relays may be dialled at", FIREWALLS),
-    kept(
-        "ReachableDirAddresses",
+    implemented(
+        "ReachableAddresses",
         Places,
         "",
-        "where directories may be",
-        "it has no effect on clients of C tor either",
+        "where relays may be dialled at",
+        "network relays_are_dialled_only_where_the_user_lets_us",
     ),
-    refused("ReachableORAddresses", Places, "", "where relays may be dialled at, for circuits", FIREWALLS),
+    kept("ReachableDirAddresses", Places, "", "where directories may be", "no directory is asked in the clear"),
+    implemented(
+        "ReachableORAddresses",
+        Places,
+        "",
+        "the same, instead of ReachableAddresses",
+        "network relays_are_dialled_only_where_the_user_lets_us",
+    ),
     kept("ReconfigDropsBridgeDescs", Truth, "0", "forget bridges when the options are read again", BRIDGES),
     implemented(
         "ReducedConnectionPadding",
