@@ -129,6 +129,64 @@ pub fn our_verdicts_on_options_are_those_of_tor() {
     }
 }
 
+/// What a torrc includes, in a folder where there are some files.
+pub fn our_verdicts_on_what_is_included_are_those_of_tor() {
+    let folder = Folder::with_data();
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir_all(path("conf.d/inner")).unwrap();
+    for (name, text) in [
+        ("good", "SocksTimeout 5\n"),
+        ("bad", "SocksTimeout soon\n"),
+        ("empty", ""),
+        ("self", "%include self\n"),
+        ("twice", "%include good\n%include good\n"),
+        ("a b", "SocksTimeout 6\n"),
+        ("star*", "SocksTimeout 7\n"),
+        ("conf.d/10", "SocksTimeout 8\n"),
+        ("conf.d/.bad", "Nonsense\n"),
+        ("conf.d/inner/bad", "Nonsense\n"),
+    ] {
+        fs::write(path(name), text).unwrap();
+    }
+    for lines in [
+        "%include good",
+        "%include bad",
+        "%include none",
+        "%include empty",
+        "%include self",
+        "%include twice",
+        "%include no*",
+        "%include *",
+        "%include g*",
+        "%include b?d",
+        "%include [b]ad",
+        "%include [b]a*",
+        "%include [!b]oo?",
+        "%include conf.d",
+        "%include conf.d/",
+        "%include conf.d/*",
+        "%include conf.d/1*",
+        "%include conf.d/.*d",
+        "%include */10",
+        "%include */bad",
+        "%include */*/bad",
+        "%include star\\*",
+        "%include star*",
+        "%include \"a b\"",
+        "%include a b",
+        "%include",
+        "%include /dev/null",
+        "%INCLUDE good",
+        "%Include none",
+        "+%include good",
+        "/%include good",
+        "SocksTimeout 9\n%include good",
+    ] {
+        let [tor, ours] = verdicts(&folder, &format!("{lines}\n"));
+        assert_eq!(ours.status.success(), tor.status.success(), "{lines:?}: {}", String::from_utf8_lossy(&ours.stderr));
+    }
+}
+
 /// What both say of a torrc.
 fn verdicts(folder: &Folder, text: &str) -> [Output; 2] {
     let torrc = folder.path().join("torrc");
