@@ -7,6 +7,7 @@ use core::fmt;
 
 use super::paths;
 use super::torrc::{self, Error, Source};
+use crate::config::dump::Dump;
 use crate::config::options::named_in_words;
 use crate::config::torrc::Change;
 use crate::config::{Config, Origin, Settings, Warning};
@@ -24,6 +25,8 @@ pub enum Command {
     Version,
     /// All names of options.
     ListOptions,
+    /// What follows from the files and the words, as lines.
+    Dump(Start, Dump),
     /// What a torrc says so that this password opens the control port.
     HashPassword(String),
     /// Those of them that have better names.
@@ -60,12 +63,15 @@ pub enum Quiet {
 pub enum Misuse {
     /// A word that wants another behind it.
     NoValue(String),
+    /// There is no such way to dump the options.
+    NoDump(String),
 }
 
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Misuse::NoValue(word) => write!(f, "{word} wants a value"),
+            Misuse::NoDump(word) => write!(f, "--dump-config wants short, non-builtin or full, not {word:?}"),
         }
     }
 }
@@ -74,6 +80,7 @@ impl fmt::Display for Misuse {
 pub fn parse(words: &[String]) -> Result<Command, Misuse> {
     let mut start = Start::default();
     let mut command: Option<fn(Start) -> Command> = None;
+    let mut dump = None;
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
         let mut value = || rest.next().cloned().ok_or_else(|| Misuse::NoValue(word.clone()));
@@ -85,6 +92,10 @@ pub fn parse(words: &[String]) -> Result<Command, Misuse> {
             "--list-deprecated-options" => return Ok(Command::ListDeprecated),
             "--list-modules" => return Ok(Command::ListModules),
             "--verify-config" => command = Some(Command::Verify),
+            "--dump-config" => {
+                let word = value()?;
+                dump = Some(Dump::of_word(&word).ok_or(Misuse::NoDump(word))?);
+            }
             "-f" | "--torrc-file" => start.torrc = Some(value()?),
             "--defaults-torrc" => start.defaults = Some(value()?),
             "--ignore-missing-torrc" | "--allow-missing-torrc" => start.is_missing_fine = true,
@@ -103,6 +114,9 @@ pub fn parse(words: &[String]) -> Result<Command, Misuse> {
             }
         }
     }
+    if let Some(dump) = dump {
+        return Ok(Command::Dump(start, dump));
+    }
     Ok(command.unwrap_or(Command::Run)(start))
 }
 
@@ -118,6 +132,8 @@ pub struct Wanted {
     pub defaults: Source,
     /// Whether a log was asked for.
     pub has_logs: bool,
+    /// What was said, as it was said.
+    pub settings: Settings,
 }
 
 impl Start {
@@ -151,7 +167,7 @@ impl Start {
         let (config, odd) = Config::of(&settings)?;
         warnings.extend(odd);
         let has_logs = !settings.given("Log").is_empty();
-        Ok(Wanted { config, warnings, torrc, defaults, has_logs })
+        Ok(Wanted { config, warnings, torrc, defaults, has_logs, settings })
     }
 }
 
@@ -198,6 +214,7 @@ mod tests {
             ("--list-deprecated-options", Command::ListDeprecated),
             ("--list-modules", Command::ListModules),
             ("--verify-config", Command::Verify(Start::default())),
+            ("--dump-config short", Command::Dump(Start::default(), Dump::Short)),
             ("--hash-password foo", Command::HashPassword("foo".to_owned())),
             ("", Command::Run(Start::default())),
         ] {
@@ -207,6 +224,7 @@ mod tests {
         assert_eq!(logs, [option(Change::Set, "Log", "debug")]);
         assert_eq!(parse(&words("--SocksPort")), Err(Misuse::NoValue("--SocksPort".to_owned())));
         assert_eq!(parse(&words("--hash-password")), Err(Misuse::NoValue("--hash-password".to_owned())));
+        assert_eq!(parse(&words("--dump-config all")), Err(Misuse::NoDump("all".to_owned())));
         assert_eq!(parse(&words("-f")), Err(Misuse::NoValue("-f".to_owned())));
     }
 

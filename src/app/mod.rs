@@ -50,7 +50,7 @@ use self::runtime::{SystemClock, SystemEntropy};
 use self::signals::{Signals, Wish};
 use crate::base::random::Entropy;
 use crate::client::Setup;
-use crate::config::{Complaint, Config, Domain, Log, Selection, Severity, options};
+use crate::config::{Complaint, Config, Domain, Log, Selection, Severity, dump, options};
 use crate::crypto::password;
 use crate::crypto::tls::Provider;
 
@@ -77,6 +77,7 @@ C tor reads; tor(1) says what they mean.
   --OPTION VALUE           lay this option over those of the files; +OPTION adds to a list,
                            /OPTION leaves nothing of it
   --verify-config          say whether the options are right, and end
+  --dump-config HOW        print the options that are not as usual (short), or all (full)
   --list-torrc-options     print the names of all options
   --list-deprecated-options, --list-modules
                            print those to leave alone; what there is of C tor's parts
@@ -171,6 +172,11 @@ fn obey(words: Vec<String>) -> Result<(), Error> {
         }
         Command::ListDeprecated => options::DEPRECATED.iter().for_each(|name| say(name)),
         Command::ListModules => MODULES.iter().for_each(|name| say(&format!("{name}: no"))),
+        Command::Dump(start, which) => {
+            let wanted = start.options().map_err(Error::Options)?;
+            let lines = dump::lines(&wanted.settings, wanted.config.is_testing, which);
+            lines.iter().for_each(|line| say(line));
+        }
         Command::Verify(start) => {
             let wanted = start.options().map_err(Error::Options)?;
             wanted.warnings.iter().for_each(|warning| say(&format!("[warn] {warning}")));

@@ -7,6 +7,7 @@
 //! app/config/config.c for defaults, limits and which values are raised or lowered.
 
 mod conflicts;
+pub mod dump;
 mod firewall;
 mod forms;
 mod kept;
@@ -252,6 +253,11 @@ impl Settings {
     pub fn given(&self, name: &str) -> &[Given] {
         let entry = find(name).and_then(|entry| self.given.get(entry.name));
         entry.map(|(_, values)| &values[..]).unwrap_or_default()
+    }
+
+    /// Whether nothing above the first layer said anything of it.
+    fn is_of_first_layer(&self, name: &str) -> bool {
+        find(name).and_then(|entry| self.given.get(entry.name)).is_some_and(|(layer, _)| *layer == 0)
     }
 
     /// The options of which something was said, in the order of their names.

@@ -57,6 +57,7 @@ const TESTS: &[Test] = &[
     ),
     ("programs_fetch_through_the_lab_by_our_program", program::programs_fetch_through_the_lab_by_our_program),
     ("our_verdicts_on_options_are_those_of_tor", verdicts::our_verdicts_on_options_are_those_of_tor),
+    ("our_dumps_of_options_are_those_of_tor", verdicts::our_dumps_of_options_are_those_of_tor),
     ("our_verdicts_on_defaults_are_those_of_tor", verdicts::our_verdicts_on_defaults_are_those_of_tor),
     ("our_verdicts_on_what_is_included_are_those_of_tor", verdicts::our_verdicts_on_what_is_included_are_those_of_tor),
     ("our_verdicts_on_values_are_those_of_tor", verdicts::our_verdicts_on_values_are_those_of_tor),

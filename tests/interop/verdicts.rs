@@ -1,6 +1,7 @@
 //! What C tor and our program say of options: both have the same, and refuse and accept the same
 //! values of them, alone and together.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
@@ -202,6 +203,33 @@ fn verdicts(folder: &Folder, text: &str) -> [Output; 2] {
             .arg(&torrc);
         program.arg("--verify-config").stdin(Stdio::null()).output().unwrap()
     })
+}
+
+/// What is dumped of a torrc, to the letter.
+pub fn our_dumps_of_options_are_those_of_tor() {
+    let folder = Folder::with_data();
+    let torrc = folder.path().join("torrc");
+    let data = folder.path().display();
+    let text = format!(
+        "DataDirectory {data}/data\nDisableNetwork 1\nSocksPort 9060 IsolateDestAddr\nSocksPort 9061\n\
+         SocksTimeout 3 minutes\nBandwidthRate 1 MB\nExcludeNodes {{us}},abcd\nLog notice stdout\n\
+         LongLivedPorts 21, 22\nsafelogging 0\nCircuitBuildTimeout 1.5 minutes\nKISTSchedRunInterval 10 msec\n\
+         ConnectionPadding 1\nPathsNeededToBuildCircuits 0.5\nSocksPolicy accept 127.0.0.1,reject *\n\
+         MapAddress a.b c.d\nNickname \"foo\"\nDormantClientTimeout 1 day\nControlPort 0\nConnLimit 1000\n"
+    );
+    fs::write(&torrc, text).unwrap();
+    for which in ["short", "non-builtin", "full"] {
+        let [tor, ours] = ["tor", CEPA].map(|program| {
+            let mut program = Command::new(program);
+            program.args(["--quiet", "--defaults-torrc"]).arg(folder.path().join("none")).arg("-f").arg(&torrc);
+            let output = program.args(["--dump-config", which]).stdin(Stdio::null()).output().unwrap();
+            assert!(output.status.success(), "{which}");
+            let text = String::from_utf8(output.stdout).unwrap();
+            text.lines().map(|line| line.trim_end().to_owned()).collect::<BTreeSet<_>>()
+        });
+        let different: Vec<_> = tor.symmetric_difference(&ours).collect();
+        assert!(tor.len() > 10 && different.is_empty(), "{which}: {different:?}");
+    }
 }
 
 /// All of them at once, so that each of its own is the default of the other.
