@@ -317,6 +317,19 @@ fn systemd_hears_what_becomes_of_it() {
 }
 
 #[test]
+fn its_number_is_in_a_file_while_it_runs() {
+    let scratch = Scratch::new("pid");
+    let file = scratch.path("pid");
+    let running = Running::start(&["-f", &scratch.torrc(&format!("PidFile {file}"))]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}\n", running.0.id()));
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+    assert!(!Path::new(&file).exists());
+    let nowhere = complaint(&["-f", &scratch.torrc("PidFile /dev/null/pid")]);
+    assert_eq!(nowhere, "PidFile /dev/null/pid: Not a directory (os error 20)");
+}
+
+#[test]
 fn options_come_from_standard_input_and_from_files_that_others_include() {
     let scratch = Scratch::new("include");
     let (torrc, log, more) = (scratch.path("torrc"), scratch.path("log"), scratch.path("more"));

@@ -18,6 +18,7 @@ pub mod logging;
 pub mod look_ups;
 pub mod notify;
 pub mod paths;
+pub mod pid_file;
 pub mod ports;
 pub mod program;
 pub mod reload;
@@ -45,6 +46,7 @@ use self::driver::Driver;
 use self::files::{Files, Places};
 use self::logging::{Logger, Unopened};
 use self::notify::Notifier;
+use self::pid_file::PidFile;
 use self::reload::Running;
 use self::runtime::{SystemClock, SystemEntropy};
 use self::signals::{Signals, Wish};
@@ -112,6 +114,8 @@ pub enum Error {
     Port(&'static str, String, listener::Fault),
     /// An option that may not change any more.
     Fixed(&'static str),
+    /// The file of our process number.
+    PidFile(PathBuf, io::Error),
     /// It could begin, and cannot go on.
     Doomed(String),
     /// The executor, or signals.
@@ -129,6 +133,7 @@ impl fmt::Display for Error {
             Error::Directory(option, path, fault) => write!(f, "{option} {}: {fault}", path.display()),
             Error::Port(option, port, fault) => write!(f, "{option} {port}: {fault}"),
             Error::Fixed(option) => write!(f, "{option} may not change while the program runs"),
+            Error::PidFile(path, error) => write!(f, "PidFile {}: {error}", path.display()),
             Error::Doomed(why) => f.write_str(why),
             Error::System(error) => write!(f, "{error}"),
         }
@@ -226,6 +231,8 @@ fn live(
     greet(&wanted, log);
     descriptors::raise(wanted.config.least_descriptors, log).map_err(Error::Descriptors)?;
     let (places, _lock) = directories(&wanted.config, log, runtime)?;
+    let _pid_file =
+        PidFile::write(wanted.config.pid_file.as_deref()).map_err(|(path, error)| Error::PidFile(path, error))?;
     // Its thread outlives the loop, and does what it was told last.
     let (files, done) = Files::start(places)?;
     LocalSet::new().block_on(runtime, async {

@@ -283,6 +283,8 @@ pub struct Config {
     pub data_directory: Option<String>,
     /// Where to keep directory documents, if elsewhere.
     pub cache_directory: Option<String>,
+    /// Where our process number is written.
+    pub pid_file: Option<String>,
     /// Whether to write to disk less often.
     pub avoids_disk_writes: bool,
     /// How many descriptors the system must let us have (`ConnLimit`).
@@ -455,6 +457,7 @@ impl Config {
             is_network_disabled: reader.truth("DisableNetwork")?,
             data_directory: reader.text("DataDirectory"),
             cache_directory: reader.text("CacheDirectory"),
+            pid_file: reader.text("PidFile").filter(|path| !path.is_empty()),
             avoids_disk_writes: reader.truth("AvoidDiskWrites")?,
             least_descriptors: reader.number("ConnLimit")?,
             directory: reader.directory()?,
@@ -481,6 +484,7 @@ impl Config {
         let fixed = [
             ("CacheDirectory", self.cache_directory == next.cache_directory),
             ("DataDirectory", self.data_directory == next.data_directory),
+            ("PidFile", self.pid_file == next.pid_file),
             ("TestingTorNetwork", self.is_testing == next.is_testing),
         ];
         fixed.into_iter().find(|(_, is_same)| !is_same).map(|(option, _)| option)

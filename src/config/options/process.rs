@@ -113,7 +113,7 @@ pub static ENTRIES: &[Entry] = &[
     ),
     kept("NoExec", Truth, "0", "run no other program", "no other program is ever run"),
     kept("NumCPUs", ANY, "0", "how many processors to use; 0 chooses it", "all work is done on one processor yet"),
-    kept("PidFile", File, "", "where to write our process number", "no such file is written yet"),
+    implemented("PidFile", File, "", "where to write our process number", "cepa its_number_is_in_a_file_while_it_runs"),
     kept("ProtocolWarnings", Truth, "0", "warn of what others do wrong", "that is told at the level it has"),
     refused("RunAsDaemon", Truth, "0", "run behind the terminal", "start it by systemd, or by nohup"),
     implemented(
