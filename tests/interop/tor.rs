@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,12 +26,16 @@ pub fn is_installed() -> bool {
     Command::new("tor").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
+/// How many folders there were; a number that comes again may be of one that is still there.
+static FOLDERS: AtomicUsize = AtomicUsize::new(0);
+
 /// A folder that goes away with its owner.
 pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new() -> Folder {
-        let name = format!("cepa-interop-{}-{}", std::process::id(), free_port());
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("cepa-interop-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap();
         Folder(path)
