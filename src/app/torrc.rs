@@ -6,7 +6,7 @@
 //! `load_torrc_from_disk` and `load_torrc_from_stdin` in app/config/config.c.
 
 use core::fmt;
-use std::fs::{self, File, FileType};
+use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
@@ -164,7 +164,7 @@ fn files(pattern: &str) -> io::Result<Vec<PathBuf>> {
         if about.is_dir() {
             files.extend(files_of(&path)?);
         } else if is_readable(about.file_type()) {
-            files.extend((about.len() > 0 || !about.is_file()).then_some(path));
+            files.extend(says_something(&about).then_some(path));
         } else {
             return Err(no_file());
         }
@@ -182,11 +182,14 @@ fn files_of(directory: &Path) -> io::Result<Vec<PathBuf>> {
     }
     names.sort_unstable();
     let paths = names.into_iter().map(|name| directory.join(name));
-    let is_file = |path: &PathBuf| {
-        let about = fs::metadata(path);
-        about.is_ok_and(|about| is_readable(about.file_type()) && (about.len() > 0 || !about.is_file()))
-    };
+    let is_file =
+        |path: &PathBuf| fs::metadata(path).is_ok_and(|it| is_readable(it.file_type()) && says_something(&it));
     Ok(paths.filter(is_file).collect())
+}
+
+/// A pipe does not say how much.
+fn says_something(about: &Metadata) -> bool {
+    about.len() > 0 || !about.is_file()
 }
 
 /// C tor: a pipe will do, as a shell makes one of `<(…)`.
