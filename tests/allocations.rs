@@ -236,3 +236,19 @@ fn a_data_cell_costs_no_allocation_either_way() {
     assert_eq!(count, (0, 0));
     assert!(sent >= 6000 && received >= 118 * 50 * 498 && acknowledged >= 150, "{sent} {received} {acknowledged}");
 }
+
+/// C tor keeps 32 MiB of such files.
+#[test]
+fn looking_countries_up_costs_a_buffer() {
+    let path = std::env::temp_dir().join(format!("cepa-countries-{}", std::process::id()));
+    let lines: String = (0..400_000_u32).map(|at| format!("{},{},DE\n", at * 10_000, at * 10_000 + 9_999)).collect();
+    std::fs::write(&path, lines).unwrap();
+    let addresses: Vec<_> = (0..8000_u32).map(|at| core::net::Ipv4Addr::from_bits(at * 500_000)).collect();
+    let (_, bytes) = spent(|| {
+        let finding = cepa::app::countries::find(path.to_str().unwrap(), &addresses).unwrap();
+        assert!(finding.found.iter().all(|(_, country)| country.to_string() == "de"));
+    });
+    std::fs::remove_file(&path).unwrap();
+    // That `to_string` of each is among them.
+    assert!(bytes < 256 * 1024, "{bytes}");
+}

@@ -5,22 +5,24 @@
 //! and by `mod.rs`. Spec: none.
 
 use core::cell::{RefCell, RefMut};
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_blocking, spawn_local};
 
 use super::conn::{self, Bell, Dialler};
+use super::countries;
 use super::files::{Done, Files};
 use super::logging::{Logger, Rarely};
 use super::look_ups::Answers;
 use super::program::{self, Mailbox, News};
 use super::runtime::{SystemClock, SystemEntropy};
+use crate::base::country::Country;
 use crate::base::time::Now;
 use crate::client::circuits::Phase;
 use crate::client::events::{LinkReason, LinkStatus};
@@ -29,7 +31,8 @@ use crate::client::links::Way;
 use crate::client::notices::Notice;
 use crate::client::state::STATE;
 use crate::client::{Client, Output, Reader, RequestNo, Setup, Wish};
-use crate::config::{Domain, Requests};
+use crate::config::relays::Relays;
+use crate::config::{Config, Domain, Requests};
 use crate::link::identity::LeafDigest;
 
 /// The client's deadlines are never served more often; ours, what the executor's timers can tell
@@ -40,6 +43,7 @@ const LEAST_PAUSE: Duration = Duration::from_millis(1);
 pub struct Driver {
     client: RefCell<Client>,
     requests: RefCell<Rc<Requests>>,
+    atlas: RefCell<Rc<Atlas>>,
     clock: SystemClock,
     log: Rc<Logger>,
     rare: Rare,
@@ -59,6 +63,20 @@ pub struct Driver {
     /// Why it has to end, and that it has.
     doom: RefCell<Option<String>>,
     doomed: Notify,
+}
+
+/// Where it says where relays are.
+struct Atlas {
+    file: String,
+    /// The countries that lists name.
+    named: BTreeSet<Country>,
+}
+
+impl Atlas {
+    fn of(config: &Config) -> Rc<Atlas> {
+        let named = config.nodes.lists().flat_map(Relays::countries).collect();
+        Rc::new(Atlas { file: config.countries.file.clone(), named })
+    }
 }
 
 /// Who is told what becomes of a request.
@@ -142,6 +160,7 @@ impl Driver {
     pub fn new(setup: Setup, dialler: Dialler, files: Files, clock: SystemClock, log: Rc<Logger>) -> Rc<Driver> {
         Rc::new(Driver {
             requests: RefCell::new(Rc::new(setup.config.requests.clone())),
+            atlas: RefCell::new(Atlas::of(&setup.config)),
             client: RefCell::new(Client::new(setup)),
             clock,
             log,
@@ -213,6 +232,7 @@ impl Driver {
     /// There is a new configuration.
     pub fn configure(self: &Rc<Self>, setup: Setup) {
         self.requests.replace(Rc::new(setup.config.requests.clone()));
+        self.atlas.replace(Atlas::of(&setup.config));
         self.with(|client, now| client.handle_config(setup, now, &mut SystemEntropy));
     }
 
@@ -293,6 +313,7 @@ impl Driver {
             }
             Output::Notice(notice) if notice.is_minor() => self.log.info(domain(&notice), format_args!("{notice}")),
             Output::Notice(notice) => self.log.warn(domain(&notice), format_args!("{notice}")),
+            Output::FindCountries(addresses) => drop(spawn_local(Rc::clone(self).find_countries(addresses))),
             Output::BadFile(name, error) => {
                 self.log.warn(
                     Domain::Dir,
@@ -313,6 +334,39 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Reads where relays are, on a thread that may wait for a disk.
+    async fn find_countries(self: Rc<Self>, addresses: Vec<Ipv4Addr>) {
+        let atlas = Rc::clone(&self.atlas.borrow());
+        let file = atlas.file.clone();
+        let read = move || (countries::find(&file, &addresses), addresses);
+        // Nothing in it panics; if something did, nobody would know where relays are.
+        let Ok((finding, addresses)) = spawn_blocking(read).await else { return };
+        if !Rc::ptr_eq(&atlas, &self.atlas.borrow()) {
+            return;
+        }
+        let finding = finding.unwrap_or_else(|error| {
+            self.log.warn(
+                Domain::General,
+                format_args!(
+                    "{} cannot be read: {error}. It is not known in which country any relay is; with lists that name \
+                     countries, relays are not used for that, unless GeoIPExcludeUnknown is 0.",
+                    atlas.file
+                ),
+            );
+            countries::nowhere(&addresses)
+        });
+        let strange: Vec<_> = atlas.named.difference(&finding.known).map(Country::to_string).collect();
+        if !finding.known.is_empty() && !strange.is_empty() {
+            let strange = strange.join(", ");
+            self.log.warn(Domain::Config, format_args!("No address is in these countries: {strange}."));
+        }
+        if finding.bad_lines > 0 {
+            let count = finding.bad_lines;
+            self.log.warn(Domain::General, format_args!("{count} lines of {} say nothing.", atlas.file));
+        }
+        self.with(|client, now| client.handle_countries(&finding.found, now, &mut SystemEntropy));
     }
 
     fn tell(&self, request: RequestNo, news: News) {

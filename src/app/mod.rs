@@ -8,6 +8,7 @@
 pub mod client;
 pub mod command;
 pub mod conn;
+pub mod countries;
 pub mod descriptors;
 pub mod disk;
 pub mod driver;

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod codec;
+pub mod country;
 pub mod error;
 pub mod random;
 pub mod redact;

@@ -213,6 +213,11 @@ impl Bootstrap {
         self.dir.as_ref()
     }
 
+    /// The same, to be told where relays are.
+    pub(super) fn dir_mut(&mut self) -> Option<&mut NetDir> {
+        self.dir.as_mut()
+    }
+
     /// How far it is.
     pub fn progress(&self) -> Progress {
         self.progress

@@ -27,8 +27,9 @@ use crate::directory::NetDir;
 use crate::directory::download::Backoff;
 use crate::directory::params::Param;
 use crate::path::bias::{Alarm, Closer, PathBias, Tally};
+use crate::path::guards::sample::{DEFAULT, RESTRICTED, Record};
 use crate::path::guards::{Choice, Guards, Pending, Standing};
-use crate::path::rules::{Avoided, Rules, Target, may_leave, may_leave_somewhere};
+use crate::path::rules::{Avoided, Place, Rules, Target, may_leave, may_leave_somewhere};
 use crate::path::timeout::{BuildTimes, COUNTED_HOPS, Change};
 use crate::path::{self, Path, View};
 
@@ -238,8 +239,12 @@ pub enum Refusal {
 /// All circuits, and what was learned from them.
 pub struct Pool {
     circuits: BTreeMap<TunnelNo, Circuit>,
-    /// Those that we keep.
+    /// Those that we keep, of the selection that is in use.
     pub guards: Guards,
+    /// Those of the other one: there are as many as the user lets us use, or few.
+    idle_guards: Guards,
+    /// Which it is was found out.
+    is_selected: bool,
     /// How long building takes.
     pub times: BuildTimes,
     bias: PathBias,
@@ -269,11 +274,13 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// No circuits, and these guards and times of an earlier run.
-    pub fn new(guards: Guards, times: BuildTimes) -> Pool {
+    /// No circuits, and the times of an earlier run.
+    pub fn new(times: BuildTimes) -> Pool {
         Pool {
             circuits: BTreeMap::new(),
-            guards,
+            guards: Guards::new(),
+            idle_guards: Guards::restricted(),
+            is_selected: false,
             times,
             bias: PathBias::default(),
             budget: Budget::default(),
@@ -299,6 +306,14 @@ impl Pool {
 
     /// There is a new directory, or a new configuration.
     pub fn on_directory(&mut self, world: &World<'_>, entropy: &mut dyn Entropy) {
+        let is_restricted = self.is_restricted(world);
+        if is_restricted != (self.guards.selection() == RESTRICTED) {
+            core::mem::swap(&mut self.guards, &mut self.idle_guards);
+            // What begins at others is not used any more.
+            self.abandon_all();
+            self.is_recalled = false;
+        }
+        self.is_selected = true;
         let view = world.view(self.bias.dropped());
         self.guards.update(view.scene(), entropy);
         self.bias.forget_others(&self.guards);
@@ -306,6 +321,40 @@ impl Pool {
             self.bias.recall(&self.guards, world.dir.consensus().params());
         }
         self.busy.clear();
+    }
+
+    /// Whether so few of those that may be guards are allowed that they are a sample of their own.
+    /// What was found before holds near the border. C tor: `choose_guard_selection`.
+    fn is_restricted(&self, world: &World<'_>) -> bool {
+        let view = world.view(self.bias.dropped());
+        let (allowed, all) = view.guards_allowed();
+        let percent = world.dir.consensus().params().unsigned(Param::GuardMeaningfulRestrictionPercent);
+        let border = match self.guards.selection() {
+            _ if !self.is_selected => 1.0,
+            RESTRICTED => 1.05,
+            _ => 0.95,
+        };
+        let [allowed, all] = [allowed, all].map(|count| f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        allowed < (all * f64::from(percent) / 100.0 * border).floor()
+    }
+
+    /// Which part of all guards the user leaves out, in percent, if hardly anybody else does so.
+    /// C tor: the "extreme threshold".
+    pub fn left_out(&self, world: &World<'_>) -> Option<usize> {
+        let (allowed, all) = world.view(self.bias.dropped()).guards_allowed();
+        let percent = world.dir.consensus().params().unsigned(Param::GuardExtremeRestrictionPercent);
+        let least = all * usize::try_from(percent).unwrap_or(usize::MAX) / 100;
+        (allowed < least).then(|| (all - allowed) * 100 / all)
+    }
+
+    /// A place for which the user's lists leave nobody, if there is one.
+    pub fn without(&self, world: &World<'_>) -> Option<Place> {
+        world.view(self.bias.dropped()).without()
+    }
+
+    /// All that is there or coming gets no more streams: the user wants other relays.
+    pub fn abandon_all(&mut self) {
+        self.circuits.values_mut().for_each(|circuit| circuit.is_unusable = true);
     }
 
     /// Whether paths can be built.
@@ -343,9 +392,21 @@ impl Pool {
         core::mem::take(&mut self.alarms)
     }
 
-    /// Guards of an earlier run are there, to be judged by how they fared.
-    pub fn recall(&mut self, guards: Guards) {
-        (self.guards, self.is_recalled) = (guards, false);
+    /// Guards of an earlier run are there, by selection, to be judged by how they fared.
+    pub fn recall(&mut self, mut of: impl FnMut(&'static str) -> Vec<Record>, now: Now) {
+        self.guards = Guards::new().with(of(DEFAULT), now);
+        self.idle_guards = Guards::restricted().with(of(RESTRICTED), now);
+        (self.is_selected, self.is_recalled) = (false, false);
+    }
+
+    /// All guards that the next run should know.
+    pub fn selections(&self) -> [&Guards; 2] {
+        [&self.guards, &self.idle_guards]
+    }
+
+    /// Whether they should be saved; asking forgets it.
+    pub fn take_guards_changed(&mut self) -> bool {
+        self.guards.take_changed() | self.idle_guards.take_changed()
     }
 
     /// What became of the build times since this was last asked.

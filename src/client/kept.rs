@@ -15,7 +15,6 @@ use super::setup::PROGRAM;
 use super::state::{Fault, Reader, STATE, Schedule, State};
 use crate::base::time::{Tick, Wall};
 use crate::config::Dormancy;
-use crate::path::guards::sample::DEFAULT;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -74,7 +73,7 @@ impl Kept {
 
     /// Sees what has changed since it was last looked.
     pub(super) fn look(&mut self, pool: &mut Pool, now: Tick) {
-        if pool.guards.take_changed() {
+        if pool.take_guards_changed() {
             self.schedule.on_guards(now);
         }
         (0..pool.times.take_learned()).for_each(|_| self.schedule.on_build_time(now));
@@ -94,7 +93,9 @@ impl Kept {
     /// Has it written. `asleep_for` is how long nobody has asked for anything, and whether the
     /// client sleeps for that.
     pub(super) fn save(&mut self, pool: &Pool, (idle, is_dormant): (Duration, bool), now: Wall) {
-        self.state.set_guards(DEFAULT, pool.guards.records());
+        for guards in pool.selections() {
+            self.state.set_guards(guards.selection(), guards.records());
+        }
         self.state.build_times = pool.times.save();
         self.state.idle_minutes = u32::try_from(idle.as_secs() / MINUTE.as_secs()).unwrap_or(u32::MAX);
         self.state.is_dormant = Some(is_dormant);

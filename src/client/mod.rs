@@ -31,7 +31,7 @@ pub mod streams;
 mod upkeep;
 pub mod wishes;
 
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -50,6 +50,7 @@ use self::streams::Streams;
 pub use self::streams::{Failure, Found, RequestNo, What, Wish};
 use self::upkeep::Hope;
 use crate::base::RelayIds;
+use crate::base::country::Country;
 use crate::base::error::Blame;
 use crate::base::random::Entropy;
 use crate::base::time::{Now, Tick, Wall, earlier};
@@ -61,8 +62,6 @@ use crate::link;
 use crate::link::handshake::Established;
 use crate::link::identity::LeafDigest;
 use crate::link::padding::{Silence, Timing};
-use crate::path::guards::Guards;
-use crate::path::guards::sample::DEFAULT;
 use crate::path::timeout::BuildTimes;
 
 /// What the shell is to do.
@@ -102,6 +101,8 @@ pub enum Output {
     GivenUp(RequestNo),
     /// The user is to be told. If it is fatal, nothing more is done.
     Notice(Notice),
+    /// Say in which countries these addresses are, with [`Client::handle_countries`]. They ascend.
+    FindCountries(Vec<Ipv4Addr>),
     /// A file cannot be used, all or in part: to be logged. What it had is fetched again.
     BadFile(files::Name, directory::Error),
     /// Line so many of the file `state` cannot be used; the others can.
@@ -148,6 +149,10 @@ pub struct Client {
     /// The consensus that guards were told of, and how much was known when `can_build` was
     /// found out.
     known: Option<(Wall, usize)>,
+    /// The consensus of which it was asked where its relays are.
+    placed: Option<Wall>,
+    /// It was said since guards were told of the directory.
+    is_placed_anew: bool,
     /// Something has changed, and it is to be looked at what follows for circuits and requests.
     is_stirred: bool,
     /// Which requests that have been looked at before may find more now.
@@ -219,13 +224,15 @@ impl Client {
             links: Links::default(),
             junction: Junction::new(),
             directories: BTreeMap::new(),
-            pool: Pool::new(Guards::new(), times),
+            pool: Pool::new(times),
             streams: Streams::default(),
             // C tor: the first has the number 1.
             next_tunnel: 1,
             epoch: 0,
             can_build: false,
             known: None,
+            placed: None,
+            is_placed_anew: false,
             is_stirred: true,
             hope: Hope::default(),
             opened: BTreeSet::new(),
@@ -280,6 +287,10 @@ impl Client {
         self.kept.set_avoids_writes(setup.config.avoids_disk_writes);
         let is_other_network = setup.directory != self.setup.directory;
         let keeps_files = self.setup.keeps_files;
+        let has_new_guards = setup.config.guards.are_used && !self.setup.config.guards.are_used;
+        if has_new_guards || setup.wishes.nodes != self.setup.wishes.nodes {
+            self.pool.abandon_all();
+        }
         self.setup = Setup { keeps_files, ..setup };
         if is_other_network || self.setup.config.is_network_disabled {
             self.leave(now, entropy);
@@ -292,7 +303,7 @@ impl Client {
         let circuits: Vec<TunnelNo> = self.pool.iter().map(|(no, _)| no).collect();
         circuits.into_iter().for_each(|no| self.set_answers(no));
         self.set_padding(now);
-        self.known = None;
+        (self.known, self.placed) = (None, None);
         self.streams.forget_deadlines();
         self.bootstrap.set_asking(self.setup.asking());
         self.stir();
@@ -424,6 +435,16 @@ impl Client {
         own.or_else(|| self.kept.poll_fault().map(|(line, fault)| Output::BadState(line, fault)))
     }
 
+    /// In which countries addresses are that were asked for, ascending by them.
+    pub fn handle_countries(&mut self, found: &[(Ipv4Addr, Country)], now: Now, entropy: &mut dyn Entropy) {
+        if let Some(dir) = self.bootstrap.dir_mut() {
+            dir.place(found);
+        }
+        self.is_placed_anew = true;
+        self.stir();
+        self.work(now, entropy);
+    }
+
     // --- files ---------------------------------------------------------------------------
 
     /// The next thing to do with a file. What waits is bounded, so that a shell takes it when
@@ -469,7 +490,7 @@ impl Client {
     fn recall(&mut self, now: Now, entropy: &mut dyn Entropy) {
         let Some(state) = self.kept.finish() else { return };
         self.idle_before = kept::idle_at_start(state, &self.setup.config.dormancy);
-        self.pool.recall(Guards::load(state.guards(DEFAULT).cloned(), now));
+        self.pool.recall(|selection| state.guards(selection).cloned().collect(), now);
         let times = BuildTimes::load(&state.build_times, &Params::default(), self.setup.build_times(), entropy);
         if let Some(times) = times {
             self.pool.times = times;

@@ -12,6 +12,7 @@ use super::silence::Jump;
 use crate::directory;
 use crate::link::handshake::ClockSkew;
 use crate::path::bias::{Alarm, Aspect, Level};
+use crate::path::rules::Place;
 use crate::wire::protover::Protocols;
 
 /// A clock may be wrong by so much before anybody is told. C tor: `NETINFO_NOTICE_SKEW`.
@@ -35,6 +36,10 @@ pub enum Notice {
     Jumped(Jump),
     /// A guard fares badly, and may be doing so on purpose.
     Guard(Alarm),
+    /// The user's lists leave out that part of all guards, in percent.
+    StandsOut(usize),
+    /// They leave nobody who may stand there.
+    Nobody(Place),
     /// What a directory answered was dropped for this; another is asked.
     Answer(directory::Error),
 }
@@ -55,6 +60,7 @@ impl Notice {
             (Notice::Clock(_, by), Notice::Clock(_, from)) => by == from,
             (Notice::TooOld(_), Notice::TooOld(_))
             | (Notice::Old(_), Notice::Old(_))
+            | (Notice::StandsOut(_), Notice::StandsOut(_))
             | (Notice::Unreachable(_), Notice::Unreachable(_)) => true,
             _ => false,
         }
@@ -131,6 +137,19 @@ impl fmt::Display for Notice {
                     Level::Dropped => "than any should, and is not used any more",
                 };
                 write!(f, "The guard {guard} fails at more {what} {end}.")
+            }
+            Notice::StandsOut(percent) => write!(
+                f,
+                "Your options leave out {percent} % of all possible guards. That is likely to make you stand out from \
+                 the rest of the world."
+            ),
+            Notice::Nobody(place) => {
+                let (option, what) = match place {
+                    Place::Guard => ("EntryNodes", "begin"),
+                    Place::Exit => ("ExitNodes", "end"),
+                    Place::Middle | Place::Inner => ("MiddleNodes", "go on"),
+                };
+                write!(f, "No relay in {option}, but for those excluded, is running: no circuit can {what}.")
             }
             Notice::Answer(error) => write!(f, "What a directory answered was dropped: {error:?}."),
             Notice::Old(missing) => {

@@ -52,7 +52,7 @@ impl Setup {
         let uses_default_fallbacks = lines.uses_default_fallbacks;
         let directory =
             bootstrap::Wish { authorities, fallbacks, uses_default_fallbacks, keeps_files: false, released: RELEASED };
-        let wishes = UserWishes { firewall: config.links.firewall.clone() };
+        let wishes = UserWishes::of(&config);
         Ok(Setup { config, keeps_files: false, most_held: MAX_HELD, directory, wishes })
     }
 

@@ -14,8 +14,9 @@ use super::circuits::{Demand, End, New, Refusal};
 use super::events::{CircuitReason, CircuitStatus, Event, Mask, Purpose, StreamStatus};
 use super::junction::{LinkNo, TunnelNo};
 use super::links::Goal;
+use super::notices::Notice;
 use super::streams::{Request, State};
-use super::{Client, Failure, Progress, RequestNo, What, world};
+use super::{Client, Failure, Output, Progress, RequestNo, What, world};
 use crate::base::RelayIds;
 use crate::base::random::Entropy;
 use crate::base::time::{Now, Tick, earlier};
@@ -68,12 +69,24 @@ impl Client {
         let Some(world) = world(&self.bootstrap, &self.setup, now) else { return };
         let valid_after = world.dir.consensus().lifetime().valid_after;
         let known = (valid_after, self.bootstrap.answers());
-        if self.known == Some(known) {
+        if self.known == Some(known) && !self.is_placed_anew {
             return;
         }
         let is_new = self.known.is_none_or(|(before, _)| before != valid_after);
-        if is_new {
+        if self.setup.wishes.need_countries() {
+            if self.placed.replace(valid_after) != Some(valid_after) {
+                self.outputs.push_back(Output::FindCountries(world.dir.places()));
+            }
+            if !world.dir.has_countries() {
+                return;
+            }
+        }
+        let mut left_out = None;
+        if core::mem::take(&mut self.is_placed_anew) || is_new {
             self.pool.on_directory(&world, entropy);
+            left_out = self.pool.left_out(&world);
+        }
+        if is_new {
             self.events.say(Mask::NETWORK, || Some(Event::Consensus(valid_after)));
         }
         self.known = Some(known);
@@ -82,6 +95,9 @@ impl Client {
         if core::mem::replace(&mut self.can_build, is_enough) != is_enough {
             self.events.say(Mask::NETWORK, || Some(Event::Enough(is_enough)));
         }
+        let without = if is_enough { None } else { self.pool.without(&world) };
+        left_out.into_iter().for_each(|percent| self.bootstrap.note(Notice::StandsOut(percent)));
+        without.into_iter().for_each(|place| self.bootstrap.note(Notice::Nobody(place)));
         if self.can_build {
             self.bootstrap.on_enough();
             self.tell();

@@ -6,7 +6,7 @@
 
 use super::options::{Entry, Kind, Value, table};
 use super::torrc::quote;
-use super::values::Choice;
+use super::values::{Choice, list};
 use super::{Given, Settings};
 
 /// Which of them.
@@ -50,13 +50,18 @@ pub fn lines(settings: &Settings, is_testing: bool, which: Dump) -> Vec<String> 
 fn lines_of(entry: &Entry, settings: &Settings, is_testing: bool) -> Vec<String> {
     let line = |value: &str| format!("{} {}", entry.name, quote(value)).trim_end().to_owned();
     let given = settings.given(entry.name);
+    if entry.kind == Kind::Relays {
+        // C tor: one list, whatever the lines, and one without relays is a value too.
+        let items: Vec<&str> = given.iter().flat_map(|given| list(&given.value)).collect();
+        return vec![line(&items.join(","))];
+    }
     if entry.kind.is_list() {
         return given.iter().map(|Given { value, .. }| line(value)).collect();
     }
     match entry.value(settings, is_testing) {
         Some(value) => vec![line(&written(&value, entry.kind))],
         // C tor: a list of no words is a value too.
-        None if matches!(entry.kind, Kind::Words | Kind::WordsOf(_) | Kind::PortNumbers | Kind::Relays) => {
+        None if matches!(entry.kind, Kind::Words | Kind::WordsOf(_) | Kind::PortNumbers) => {
             vec![line("")]
         }
         None => Vec::new(),

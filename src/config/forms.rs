@@ -7,7 +7,6 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::policy;
 use super::values::{Wanted, list};
 
 /// Which addresses a block is of.
@@ -30,11 +29,10 @@ pub enum Side {
 
 /// C tor: the longest name of a relay, and how many digits its fingerprint has.
 const MAX_NICKNAME_LEN: usize = 19;
-const FINGERPRINT_LEN: usize = 40;
+pub(super) const FINGERPRINT_LEN: usize = 40;
 /// What is left of a password: how it was mixed, and its SHA-1.
 const PASSWORD_LEN: usize = 29;
 
-const RELAYS: Wanted = Wanted::Other("names, fingerprints, {COUNTRIES} or addresses of relays between commas");
 const FAMILY: Wanted = Wanted::Other("names or fingerprints of relays between commas");
 const NICKNAME: Wanted = Wanted::Other("1 to 19 letters and digits");
 const ADDRESS: Wanted = Wanted::Other("an address");
@@ -53,14 +51,6 @@ const PAIRS: Wanted = Wanted::Other("TRANSPORT KEY=VALUE...");
 const CLIENT: Wanted = Wanted::Other("TRANSPORTS exec PROGRAM..., or TRANSPORT socks4 or socks5 HOST:PORT");
 const SERVER: Wanted = Wanted::Other("TRANSPORTS exec PROGRAM..., or TRANSPORT proxy HOST:PORT");
 
-/// Whether these are relays.
-pub fn relays(text: &str) -> Result<(), Wanted> {
-    let is_country = |item: &str| item.len() == 4 && item.starts_with('{') && item.ends_with('}');
-    let is_place = |item: &str| item.contains(['.', ':', '*']) && policy::is_place(item);
-    let is_relay = |item: &str| is_named(item) || is_country(item) || is_place(item);
-    list(text).all(is_relay).then_some(()).ok_or(RELAYS)
-}
-
 /// Whether these are relays by name or fingerprint. C tor: blanks part them as well as commas.
 pub fn family(text: &str) -> Result<(), Wanted> {
     list(text).flat_map(str::split_ascii_whitespace).all(is_named).then_some(()).ok_or(FAMILY)
@@ -71,7 +61,7 @@ pub fn nickname(text: &str) -> Result<(), Wanted> {
     is_nickname(text).then_some(()).ok_or(NICKNAME)
 }
 
-fn is_nickname(text: &str) -> bool {
+pub(super) fn is_nickname(text: &str) -> bool {
     (1..=MAX_NICKNAME_LEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
@@ -268,25 +258,8 @@ mod tests {
         }
     }
 
-    /// After `test_rset_parse` and its neighbours in C tor's src/test/test_routerset.c.
     #[test]
-    fn relays_have_names_fingerprints_countries_and_addresses() {
-        let good = [
-            "ID",
-            "$ID",
-            "$ID~name",
-            "ID=name",
-            "relay",
-            "{de}",
-            "{??}",
-            "192.0.2.0/24",
-            "*:80",
-            "accept *:80",
-            "a, b,",
-            "",
-        ];
-        let bad = ["$12", "-", "ID-name", "ID=", "{deu}", "192.0.2.", "a b", "abcdefghijklmnopqrst"];
-        assert_takes(relays, &good, &bad);
+    fn relays_have_names_and_fingerprints() {
         assert_takes(family, &["ID", "$ID~name,b c"], &["{de}", "192.0.2.1"]);
         assert_takes(nickname, &["a", "abcdefghijklmnopqrs"], &["", "abcdefghijklmnopqrst", "a-b"]);
     }
@@ -353,7 +326,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_value_panics(text in ".*|[a-z0-9$~={}:/., \\[\\]]{0,60}") {
-            let _ = (relays(&text), family(&text), nickname(&text), address(&text), endpoint(&text), proxy(&text));
+            let _ = (family(&text), nickname(&text), address(&text), endpoint(&text), proxy(&text));
             let _ = (password(&text), bridge(&text), transport(&text, Side::Client), transport(&text, Side::Server));
             let _ = (transport_address(&text), transport_options(&text), moment(&text), version(&text));
             let _ = (key(&text), process(&text), keyword(&text));

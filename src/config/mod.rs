@@ -16,6 +16,7 @@ pub mod options;
 pub mod outward;
 pub mod policy;
 pub mod port;
+pub mod relays;
 pub mod torrc;
 pub mod values;
 
@@ -29,6 +30,7 @@ pub use options::{Entry, Kind, find};
 use outward::Proxy;
 use policy::Policy;
 use port::Port;
+use relays::Nodes;
 use torrc::{Change, Fault};
 use values::{Choice, Wanted};
 
@@ -307,6 +309,10 @@ pub struct Config {
     pub safe_logging: bool,
     /// How circuits are built and used.
     pub circuits: Circuits,
+    /// Which relays may be in them.
+    pub nodes: Nodes,
+    /// Where it says which address is in which country.
+    pub countries: Countries,
     /// How guards are chosen and kept.
     pub guards: Guards,
     /// How relays are reached.
@@ -389,6 +395,15 @@ pub struct Circuits {
     pub paths_needed: Option<f64>,
 }
 
+/// Which address is in which country.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Countries {
+    /// The file of IPv4 addresses.
+    pub file: String,
+    /// Whether relays of no known country are left out; or only where lists name countries.
+    pub excludes_unknown: Choice,
+}
+
 /// How guards are chosen and kept. Zero leaves a number to the consensus.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guards {
@@ -469,6 +484,8 @@ impl Config {
             log_granularity: reader.log_granularity()?,
             safe_logging: reader.safe_logging()?,
             circuits: reader.circuits()?,
+            nodes: reader.nodes()?,
+            countries: reader.countries()?,
             guards: reader.guards()?,
             links: reader.links()?,
             dormancy: reader.dormancy()?,
@@ -561,6 +578,11 @@ impl Reader<'_> {
             primary: self.number("NumPrimaryGuards")?,
             lifetime: self.time("GuardLifetime")?,
         })
+    }
+
+    fn countries(&mut self) -> Result<Countries, Complaint> {
+        let file = self.text("GeoIPFile").or_else(|| find("GeoIPFile").map(|entry| entry.default.to_owned()));
+        Ok(Countries { file: file.unwrap_or_default(), excludes_unknown: self.choice("GeoIPExcludeUnknown")? })
     }
 
     fn links(&mut self) -> Result<Links, Complaint> {

@@ -85,15 +85,18 @@ impl Policy {
         })
     }
 
+    /// Adds the same where a pattern may be only a place, not to be let in.
+    pub fn add_exceptions(&mut self, line: &str) -> Result<(), Wanted> {
+        list(line).try_for_each(|item| match Pattern::parse(item) {
+            Some(_) => self.add(item),
+            None => self.add(&format!("reject {item}")),
+        })
+    }
+
     /// Whether it lets this one in. What no pattern fits is let in.
     pub fn accepts(&self, ip: IpAddr, port: u16) -> bool {
         self.0.iter().find(|pattern| pattern.fits(ip, port)).is_none_or(|pattern| pattern.accepts)
     }
-}
-
-/// Whether a text is a pattern, with what becomes of those it fits or without.
-pub fn is_place(text: &str) -> bool {
-    Pattern::parse(text).or_else(|| Pattern::parse(&format!("reject {text}"))).is_some()
 }
 
 impl Pattern {

@@ -11,6 +11,7 @@
 pub mod authorities;
 pub mod certs;
 pub mod consensus;
+mod countries;
 pub mod decompress;
 pub mod diff;
 pub mod download;
@@ -25,8 +26,10 @@ pub mod store;
 pub(crate) mod testing;
 pub mod weights;
 
+use core::net::Ipv4Addr;
 use std::collections::BTreeMap;
 
+use crate::base::country::Country;
 use crate::base::error::{Blame, Scope};
 use crate::base::{Ed25519Id, RsaId};
 use crate::crypto::kdf;
@@ -34,6 +37,7 @@ use crate::wire;
 use crate::wire::netdoc;
 
 use consensus::{Flag, Row, Verified};
+use countries::Countries;
 use family::{Moving, Strangers, intern, numbers, sorted, token};
 use microdesc::{Microdesc, Policy};
 use params::Param;
@@ -215,6 +219,7 @@ pub struct NetDir {
     /// The families that relays proved to be of, each set ascending.
     family_ids: Pool<Box<[u32]>>,
     tokens: BTreeMap<Box<str>, u32>,
+    countries: Countries,
 }
 
 impl NetDir {
@@ -235,6 +240,7 @@ impl NetDir {
             strangers: Strangers::default(),
             family_ids: Pool::default(),
             tokens: BTreeMap::new(),
+            countries: Countries::default(),
             consensus,
         }
     }
@@ -253,8 +259,33 @@ impl NetDir {
             let known = moving.moved(old, &mut next);
             next.set(RelayIndex(u16::try_from(at).unwrap_or(u16::MAX)), known);
         }
+        next.countries = self.countries.moved(self.addresses(), next.addresses());
         *self = next;
         Ok(())
+    }
+
+    /// The addresses of all relays.
+    fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        self.consensus.rows.rows.iter().map(|row| *row.ipv4().ip())
+    }
+
+    /// Whether it was ever said where relays are.
+    pub fn has_countries(&self) -> bool {
+        self.countries.are_told()
+    }
+
+    /// The addresses of all relays, ascending, each once.
+    pub fn places(&self) -> Vec<Ipv4Addr> {
+        let mut addresses: Vec<_> = self.addresses().collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
+    }
+
+    /// Takes where relays are: addresses, ascending, and their countries. What was said before is
+    /// forgotten.
+    pub fn place(&mut self, found: &[(Ipv4Addr, Country)]) {
+        self.countries = Countries::of(self.addresses(), found);
     }
 
     /// What is known from the microdescriptor with that digest, if it is here.
@@ -456,7 +487,8 @@ impl NetDir {
         self.consensus.weights().at(position, self.consensus.params().unsigned(Param::BwWeightScale))
     }
 
-    fn share_of(&self, position: Position, counts: impl Fn(&Relay<'_>) -> bool) -> f64 {
+    /// How much of the weight at a position is of relays whose microdescriptors are here.
+    pub fn share_of(&self, position: Position, counts: impl Fn(&Relay<'_>) -> bool) -> f64 {
         let weights = self.weights_at(position);
         let (mut here, mut all, mut number_here, mut number) = (0_u128, 0_u128, 0_u32, 0_u32);
         for relay in self.relays().filter(|relay| counts(relay)) {
@@ -487,6 +519,7 @@ impl NetDir {
             + self.strangers.ids.capacity() * size_of::<RsaId>()
             + self.strangers.numbers.len() * size_of::<(RsaId, u16)>()
             + self.family_ids.heap_bytes(|set| size_of_val(&**set))
+            + self.countries.heap_bytes()
             + tokens
     }
 

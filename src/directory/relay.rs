@@ -9,6 +9,7 @@ use core::net::{SocketAddrV4, SocketAddrV6};
 use super::consensus::{Flag, Flags, Row};
 use super::microdesc::Policy;
 use super::{Known, NetDir, RelayIndex};
+use crate::base::country::Country;
 use crate::base::{Ed25519Id, RelayIds, RsaId};
 use crate::crypto::x25519;
 use crate::wire::protover::Protocols;
@@ -56,6 +57,11 @@ impl<'a> Relay<'a> {
     /// Its address of IPv6, if it has one.
     pub fn ipv6(&self) -> Option<SocketAddrV6> {
         self.row.ipv6()
+    }
+
+    /// Where it is; nothing if nobody has said so.
+    pub fn country(&self) -> Option<Country> {
+        self.dir.countries.get(self.index.at())
     }
 
     /// What the authorities say of it.

@@ -343,7 +343,7 @@ fn scale_uses(bias: &mut Bias, open: Open, params: &Params) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::guards::sample::Record;
+    use super::super::guards::sample::{DEFAULT, Record};
     use super::*;
     use crate::base::time::{Now, Tick, Wall};
     use core::time::Duration;
@@ -368,7 +368,7 @@ mod tests {
     impl World {
         fn new(params: &str) -> World {
             let now = Now { tick: Tick::new(Duration::ZERO), wall: Wall::from_secs(1_800_000_000) };
-            let guards = Guards::load([Record::new(GUARD, "guard", "test", now.wall)], now);
+            let guards = Guards::new().with([Record::new(DEFAULT, GUARD, "guard", "test", now.wall)], now);
             World { guards, bias: PathBias::default(), params: Params::parse(params.split_whitespace()).unwrap() }
         }
 

@@ -17,14 +17,14 @@ use core::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 
 use self::guards::{Candidates, Choice, Guards, Restriction, Scene, Usage, Wish};
-use self::rules::{Avoided, Neighbour, Place, Quality, Rules, Target, may_leave};
+use self::rules::{Avoided, Neighbour, Place, Quality, Rules, Target, may_leave, may_leave_somewhere};
 use crate::base::error::{Blame, Scope};
 use crate::base::random::Entropy;
 use crate::base::time::Now;
 use crate::base::{RelayIds, RsaId};
 use crate::directory::consensus::Flag;
 use crate::directory::weights::Position;
-use crate::directory::{NetDir, NtorKey, Protocol, Protocols, Relay, RelayIndex};
+use crate::directory::{NetDir, NtorKey, Protocol, Protocols, Relay, RelayIndex, Share};
 
 /// The most hops that a controller may ask for; ours. A circuit has no budget for more
 /// RELAY_EARLY cells than this allows, one for each hop but the first.
@@ -238,9 +238,48 @@ impl<'a> View<'a> {
         if !self.is_recent() {
             return Err(Error::DirectoryOld);
         }
-        let is_enough = self.dir.share().is_enough(self.dir.consensus().params(), self.paths_needed);
+        let is_enough = self.share().is_enough(self.dir.consensus().params(), self.paths_needed);
         let lacks_guard = self.uses_guards && guards.lacks_descriptor(self.scene());
         if is_enough && !lacks_guard { Ok(()) } else { Err(Error::NotEnoughDirectory) }
+    }
+
+    /// What share of the paths that may be built can be built. C tor: `compute_frac_paths_available`;
+    /// of the exits that the user wants as much must be known as of all, so that no directory finds
+    /// out which those are by what it gives first.
+    fn share(&self) -> Share {
+        let wishes = self.rules.wishes;
+        let wanted = |place: Place, counts: &dyn Fn(&Relay<'_>) -> bool| {
+            let may = |relay: &Relay<'_>| wishes.allows(relay, place) && counts(relay);
+            self.dir.share_of(place.position(), may)
+        };
+        let mut share = self.dir.share();
+        if wishes.are_few(Place::Guard) {
+            share.guard = wanted(Place::Guard, &|_| true);
+        }
+        if wishes.are_few(Place::Middle) {
+            share.middle = wanted(Place::Middle, &|_| true);
+        }
+        if wishes.are_few(Place::Exit) {
+            let lets_out = |relay: &Relay<'_>| !relay.has_microdesc() || may_leave_somewhere(relay);
+            share.exit = share.exit.min(wanted(Place::Exit, &lets_out));
+        }
+        share
+    }
+
+    /// A place where the user wants few and nobody of them is, though all is known of everybody.
+    pub fn without(&self) -> Option<Place> {
+        let is_there = |place| {
+            let mut all = self.dir.relays();
+            all.any(|relay| self.rules.is_fit(&relay, place, Quality::default()))
+        };
+        let is_known = self.dir.missing_count() == 0;
+        Place::ALL.into_iter().find(|place| is_known && self.rules.wishes.are_few(*place) && !is_there(*place))
+    }
+
+    /// Of those that may be guards, how many the user lets us use, and how many there are.
+    pub fn guards_allowed(&self) -> (usize, usize) {
+        let all: Vec<_> = self.dir.relays().filter(|relay| self.rules.may_be_guard(relay)).collect();
+        (all.iter().filter(|relay| self.rules.is_guard_allowed(relay)).count(), all.len())
     }
 
     /// A path for a need. `guards` must have been updated with this view; what becomes of the

@@ -29,6 +29,11 @@ pub trait Wishes {
         true
     }
 
+    /// Whether the user has said which relays may stand at a place, and not only which may not.
+    fn are_few(&self, _place: Place) -> bool {
+        false
+    }
+
     /// Whether the user calls two relays one family.
     fn are_family(&self, _a: &Relay<'_>, _b: &Relay<'_>) -> bool {
         false

@@ -12,7 +12,7 @@ use cepa::internal::client::Progress;
 use cepa::internal::client::state::{STATE, State};
 use cepa::internal::directory::consensus::Flag;
 use cepa::internal::directory::store;
-use cepa::internal::path::guards::sample::{DEFAULT, Record};
+use cepa::internal::path::guards::sample::{DEFAULT, RESTRICTED, Record};
 use cepa::internal::path::timeout::Saved;
 
 use super::lab::Guest;
@@ -39,7 +39,7 @@ fn learn(data: &Path) -> (String, State) {
     shell.run_until(|shell| shell.client.dir().is_some_and(|dir| dir.missing_count() == 0));
     let dir = shell.client.dir().unwrap();
     let guard = dir.relays().find(|relay| relay.flags().has(Flag::Guard)).unwrap();
-    let record = Record::new(guard.rsa_id(), guard.nickname(), "0.4.9.11", now() - Duration::from_secs(60));
+    let record = Record::new(DEFAULT, guard.rsa_id(), guard.nickname(), "0.4.9.11", now() - Duration::from_secs(60));
     let mut state = State::default();
     state.build_times = Saved { total: 3, abandoned: 1, bins: vec![(125, 2)] };
     state.set_guards(DEFAULT, [record].iter());
@@ -125,22 +125,38 @@ pub fn our_program_goes_on_where_it_ended() {
     assert!(said == Some(0) && !before.is_empty() && guards(&mut faults) == before && faults.is_empty());
 }
 
-/// The guards of a state file, each with what it says of when it was sampled and confirmed.
-fn guards(data: &Path) -> Vec<Record> {
+/// The guards of a selection of a state file.
+fn guards(data: &Path, selection: &str) -> Vec<Record> {
     let (state, faults) = State::parse(&fs::read(data.join(STATE)).unwrap());
     assert_eq!(faults, []);
-    state.guards(DEFAULT).cloned().collect()
+    state.guards(selection).cloned().collect()
 }
 
 /// They take turns on one directory: neither samples new guards, or changes what is known of
 /// one. A path may come to one that was not used yet, where the first is the path's exit.
 pub fn tor_and_our_program_take_turns_on_one_directory() {
     let network = relays::shared();
+    let last = take_turns(network.directory_lines(), DEFAULT, TURNS);
+    assert!(last.len() > 2);
+}
+
+/// The same of somebody who lets us use one guard, which both take for a sample of its own.
+pub fn few_guards_are_the_same_to_tor() {
+    let network = relays::shared();
     let lines = network.directory_lines();
+    let name = take_turns(lines, DEFAULT, 1).swap_remove(0).id;
+    let [only] = &take_turns(&format!("{lines}EntryNodes {name}\n"), RESTRICTED, 4)[..] else {
+        panic!("another number of guards than one")
+    };
+    assert_eq!(only.id, name);
+}
+
+/// What both know of the guards of a selection in the end.
+fn take_turns(lines: &str, selection: &str, turns: usize) -> Vec<Record> {
     let mut folder = Folder::with_data();
     let data = folder.path().join("data");
-    let mut before: Option<Vec<Record>> = None;
-    for turn in 0..TURNS {
+    let mut before: Vec<Record> = Vec::new();
+    for turn in 0..turns {
         let client = match turn % 2 {
             0 => Client::start(folder, lines),
             _ => Client::start_as(&mut Command::new(program::CEPA), folder, lines),
@@ -148,17 +164,17 @@ pub fn tor_and_our_program_take_turns_on_one_directory() {
         let guest = Guest::with(client, None);
         guest.reaches_a_socket_of_this_machine();
         folder = guest.part().0;
-        let now = guards(&data);
+        let now = guards(&data, selection);
         assert!(now.iter().any(|guard| guard.confirmed.is_some()), "turn {turn}: nobody is confirmed");
-        if let Some(before) = before.replace(now.clone()) {
-            assert_eq!(now.len(), before.len(), "turn {turn}");
-            for (now, before) in now.iter().zip(&before) {
-                assert_eq!((now.id, now.sampled_on), (before.id, before.sampled_on), "turn {turn}");
-                assert!(before.confirmed.is_none() || now.confirmed == before.confirmed, "turn {turn}: {now:?}");
-            }
+        assert!(before.is_empty() || now.len() == before.len(), "turn {turn}");
+        for (now, before) in now.iter().zip(&before) {
+            assert_eq!((now.id, now.sampled_on), (before.id, before.sampled_on), "turn {turn}");
+            assert!(before.confirmed.is_none() || now.confirmed == before.confirmed, "turn {turn}: {now:?}");
         }
         assert!(!data.join("state.0").exists());
+        before = now;
     }
+    before
 }
 
 /// However far it is: what is on the disk afterwards is what was there before, or what it was
@@ -169,7 +185,7 @@ pub fn our_program_may_be_killed_at_any_instant() {
     guest.fetches(1000);
     let (mut folder, town) = guest.part();
     let data = folder.path().join("data");
-    let first: Vec<_> = guards(&data).iter().map(|guard| guard.id).collect();
+    let first: Vec<_> = guards(&data, DEFAULT).iter().map(|guard| guard.id).collect();
     for turn in 0..KILLS {
         // From files, without the consensus, and without any directory.
         for name in [store::CONSENSUS, store::MICRODESCS_JOURNAL].iter().take(turn % 3) {
@@ -179,7 +195,7 @@ pub fn our_program_may_be_killed_at_any_instant() {
         // As long as most of that takes, each part of it being as likely.
         thread::sleep(LONGEST * u32::try_from(turn * 7 % KILLS).unwrap() / u32::try_from(KILLS).unwrap());
         folder = client.kill();
-        assert_eq!(guards(&data).iter().map(|guard| guard.id).collect::<Vec<_>>(), first, "kill {turn}");
+        assert_eq!(guards(&data, DEFAULT).iter().map(|guard| guard.id).collect::<Vec<_>>(), first, "kill {turn}");
     }
     let client = program::start(&mut Command::new(program::CEPA), folder, &lines);
     let said = client.until(&["Bootstrapped 100% (done)"]).join("\n");

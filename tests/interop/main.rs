@@ -12,6 +12,7 @@
 
 mod budget;
 mod cost;
+mod countries;
 mod cpu;
 mod dials;
 mod directory;
@@ -58,6 +59,8 @@ const TESTS: &[Test] = &[
     ("programs_fetch_through_the_lab_by_our_program", program::programs_fetch_through_the_lab_by_our_program),
     ("our_verdicts_on_options_are_those_of_tor", verdicts::our_verdicts_on_options_are_those_of_tor),
     ("our_dumps_of_options_are_those_of_tor", verdicts::our_dumps_of_options_are_those_of_tor),
+    (countries::TOR, countries::countries_are_those_that_tor_names),
+    ("countries_are_used_as_the_file_says", countries::countries_are_used_as_the_file_says),
     ("our_verdicts_on_defaults_are_those_of_tor", verdicts::our_verdicts_on_defaults_are_those_of_tor),
     ("our_verdicts_on_what_is_included_are_those_of_tor", verdicts::our_verdicts_on_what_is_included_are_those_of_tor),
     ("our_verdicts_on_values_are_those_of_tor", verdicts::our_verdicts_on_values_are_those_of_tor),
@@ -92,6 +95,7 @@ const TESTS: &[Test] = &[
     ("tor_starts_from_what_our_client_kept", kept::tor_starts_from_what_our_client_kept),
     ("our_client_starts_from_what_tor_kept", kept::our_client_starts_from_what_tor_kept),
     ("tor_and_our_program_take_turns_on_one_directory", kept::tor_and_our_program_take_turns_on_one_directory),
+    ("few_guards_are_the_same_to_tor", kept::few_guards_are_the_same_to_tor),
     ("our_program_may_be_killed_at_any_instant", kept::our_program_may_be_killed_at_any_instant),
     (ARTI, lab::arti_bootstraps_and_fetches_through_the_lab),
     (COST, cost::the_labs_relays_cost_less_than_tors),

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use super::countries;
 use super::lab::{Guest, MIB};
 use super::look_ups;
 use super::origin::{ADDRESS, HOST, Origin, TITLE, numbered, write_pattern};
@@ -44,6 +45,7 @@ pub fn missing(test: &str) -> Option<&'static str> {
         CURL | CURLS_AT_ONCE | MUCH_AT_ONCE | tunnels::CURL | tunnels::CURL_REFUSED if !has_curl() => {
             Some("curl is not installed")
         }
+        countries::TOR if !countries::has_file() => Some("tor-geoipdb is not installed"),
         look_ups::DIG if !has("dig", &["-v"]) => Some("dig is not installed"),
         WGET if !has("torsocks", &["--version"]) => Some("torsocks is not installed"),
         WGET if !has("wget", &["--version"]) => Some("wget is not installed"),

@@ -68,6 +68,14 @@ const LINES: &[&str] = &[
     "SocksTimeout 0",
     "UseEntryGuards 0;NumEntryGuards 2",
     "ReducedConnectionPadding 1;ConnectionPadding 0",
+    "EntryNodes a;UseEntryGuards 0",
+    "ExcludeNodes {us},{??},$0123456789ABCDEF0123456789ABCDEF01234567~a,192.0.2.1:80,accept *:90",
+    "ExcludeNodes {usa}",
+    "ExcludeNodes a;ExcludeNodes b-c",
+    "ExitNodes 192.0.2.0/33",
+    "NodeFamily a;NodeFamily {u}",
+    "StrictNodes 1;ExcludeNodes *",
+    "GeoIPExcludeUnknown 2",
     "LogTimeGranularity 0",
     "LogTimeGranularity 3",
     "AvoidDiskWrites 2",
@@ -212,7 +220,8 @@ pub fn our_dumps_of_options_are_those_of_tor() {
     let data = folder.path().display();
     let text = format!(
         "DataDirectory {data}/data\nDisableNetwork 1\nSocksPort 9060 IsolateDestAddr\nSocksPort 9061\n\
-         SocksTimeout 3 minutes\nBandwidthRate 1 MB\nExcludeNodes {{us}},abcd\nLog notice stdout\n\
+         SocksTimeout 3 minutes\nBandwidthRate 1 MB\nExcludeNodes {{us}},abcd\nExcludeNodes {{DE}} , 192.0.2.0/24:80-90\n\
+         NodeFamily a,b\nNodeFamily c, d\nLog notice stdout\n\
          LongLivedPorts 21, 22\nsafelogging 0\nCircuitBuildTimeout 1.5 minutes\nKISTSchedRunInterval 10 msec\n\
          ConnectionPadding 1\nPathsNeededToBuildCircuits 0.5\nSocksPolicy accept 127.0.0.1,reject *\n\
          MapAddress a.b c.d\nNickname \"foo\"\nDormantClientTimeout 1 day\nControlPort 0\nConnLimit 1000\n"

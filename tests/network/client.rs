@@ -55,6 +55,8 @@ pub struct Shell {
     pub events: Vec<Event>,
     /// What its user was told.
     pub notices: Vec<Notice>,
+    /// The addresses of which it wanted to know where they are.
+    pub asked_where: Vec<core::net::Ipv4Addr>,
 }
 
 /// What a program was told, and has read.
@@ -190,6 +192,7 @@ impl Shell {
             bad_files: Vec::new(),
             events: Vec::new(),
             notices: Vec::new(),
+            asked_where: Vec::new(),
         }
     }
 
@@ -251,6 +254,7 @@ impl Shell {
             Output::Writable(_) => {}
             Output::GivenUp(no) => self.told(no).is_given_up = true,
             Output::Notice(notice) => self.notices.push(notice),
+            Output::FindCountries(addresses) => self.asked_where = addresses,
             Output::BadFile(name, error) => self.bad_files.push((name, error)),
             Output::BadState(line, fault) => panic!("state:{line}: {fault:?}"),
         }

@@ -23,6 +23,7 @@ mod kept;
 mod limits;
 mod names;
 mod near;
+mod nodes;
 mod notices;
 mod options;
 mod probes;

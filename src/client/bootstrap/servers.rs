@@ -107,7 +107,7 @@ impl Servers {
             let id = goal.ids.rsa.filter(|id| !avoided.contains(id));
             id.is_some_and(|id| self.directories.may_ask(&id, for_microdescs, now))
         };
-        let mut all: Vec<(Goal, u32)> = self.weighted(among, asking).filter(may_ask).collect();
+        let mut all: Vec<(Goal, u32)> = self.weighted(among, asking).into_iter().filter(may_ask).collect();
         let mut drawn = random::below(entropy, all.iter().map(|(_, weight)| weight).sum());
         let place = all.iter().position(|(_, weight)| match drawn.checked_sub(*weight) {
             Some(rest) => (drawn = rest, false).1,
@@ -118,12 +118,24 @@ impl Servers {
 
     /// The one with that identity, if it may be asked now.
     pub(super) fn find(&self, id: RsaId, asking: &Asking, now: Tick) -> Option<Goal> {
-        let mut all = self.weighted(Among::All, asking).map(|(goal, _)| goal);
+        let mut all = self.weighted(Among::All, asking).into_iter().map(|(goal, _)| goal);
         all.find(|goal| goal.ids.rsa == Some(id)).filter(|_| self.directories.may_ask(&id, false, now))
     }
 
+    /// All that may be asked at some time, and how often each is drawn. C tor: those that the user
+    /// excludes are asked where there is nobody else, unless that is strict.
+    fn weighted(&self, among: Among, asking: &Asking) -> Vec<(Goal, u32)> {
+        let wishes = &asking.wishes;
+        let is_excluded = |(goal, _): &(Goal, u32)| {
+            let addresses = [0, 1].map(|at| goal.addresses.get(at).copied());
+            goal.ids.rsa.is_some_and(|id| wishes.exclude_directory(id, addresses))
+        };
+        let (excluded, others): (Vec<_>, Vec<_>) = self.reachable(among, asking).partition(is_excluded);
+        if others.is_empty() && !wishes.nodes.is_strict { excluded } else { others }
+    }
+
     /// All that can be connected to, and how often each is drawn.
-    fn weighted<'a>(&'a self, among: Among, asking: &'a Asking) -> impl Iterator<Item = (Goal, u32)> + 'a {
+    fn reachable<'a>(&'a self, among: Among, asking: &'a Asking) -> impl Iterator<Item = (Goal, u32)> + 'a {
         let are_alone = among == Among::Authorities || self.fallbacks.is_empty();
         let rate = if are_alone { 1.0 } else { asking.authority_rate.clamp(0.0, WHOLE) };
         let fallbacks = self.fallbacks.iter().filter(move |_| !are_alone).map(|fallback| {
@@ -160,10 +172,11 @@ mod tests {
     use super::*;
     use crate::base::random::Seeded;
     use crate::config::policy::Policy;
+    use crate::config::relays::{Nodes, Relays};
 
     const ASKING: Asking = Asking {
         reach: Reach { ipv4: true, ipv6: true, prefers_ipv6: false },
-        wishes: UserWishes { firewall: Policy::ALL },
+        wishes: UserWishes { firewall: Policy::ALL, nodes: Nodes::ALL },
         max_stall: Duration::ZERO,
         max_wait_for_few: Duration::ZERO,
         paths_needed: None,
@@ -224,6 +237,34 @@ mod tests {
             assert_eq!(said(asking(reach(true, false, true))), [ipv4]);
             assert_eq!(addresses(&asking(reach(false, false, false)), among), None);
         }
+    }
+
+    #[test]
+    fn who_is_excluded_is_asked_where_there_is_nobody_else_unless_that_is_strict() {
+        let asking = |list: &str, is_strict| {
+            let mut excluded = Relays::NONE;
+            excluded.add(list).unwrap();
+            let wishes = UserWishes { nodes: Nodes { excluded, is_strict, ..Nodes::ALL }, firewall: Policy::ALL };
+            Asking { wishes, authority_rate: 0.0, ..ASKING }
+        };
+        let first = format!("{:040X}", 1);
+        for (list, is_strict, expected) in [
+            (first.as_str(), false, &["192.0.2.2:3"][..]),
+            ("192.0.2.2", true, &["192.0.2.1:3"]),
+            ("192.0.2.0/24", false, &["127.0.0.1:1"]),
+            ("192.0.2.0/24", true, &["127.0.0.1:1"]),
+            ("*", true, &[]),
+            ("{de}", true, &["192.0.2.1:3", "192.0.2.2:3"]),
+        ] {
+            // Authorities are asked as well where they are to be.
+            let rate = if expected.contains(&"127.0.0.1:1") { 1.0 } else { 0.0 };
+            let asking = Asking { authority_rate: rate, ..asking(list, is_strict) };
+            let all: Vec<String> = drawn(&servers(2), Among::All, &asking).into_keys().collect();
+            assert_eq!(all, expected, "{list} {is_strict}");
+        }
+        let only_excluded =
+            |is_strict| drawn(&servers(2), Among::All, &asking("192.0.2.0/24,127.0.0.1", is_strict)).len();
+        assert_eq!((only_excluded(false), only_excluded(true)), (2, 0));
     }
 
     #[test]

@@ -60,10 +60,34 @@ pub static ENTRIES: &[Entry] = &[
         "network relays_of_one_network_share_no_circuit_unless_the_user_says_so",
     )
     .testing("0"),
-    refused("EntryNodes", Relays, "", "relays that circuits may begin at", CHOICE),
-    refused("ExcludeExitNodes", Relays, "", "relays that circuits may not end at", CHOICE),
-    refused("ExcludeNodes", Relays, "", "relays to keep out of circuits", CHOICE),
-    refused("ExitNodes", Relays, "", "relays that circuits may end at", CHOICE),
+    implemented(
+        "EntryNodes",
+        Relays,
+        "",
+        "relays that circuits may begin at",
+        "network circuits_begin_and_end_where_the_user_wants",
+    ),
+    implemented(
+        "ExcludeExitNodes",
+        Relays,
+        "",
+        "relays that circuits may not end at",
+        "network nobody_who_is_excluded_is_in_a_circuit",
+    ),
+    implemented(
+        "ExcludeNodes",
+        Relays,
+        "",
+        "relays to keep out of circuits",
+        "network nobody_who_is_excluded_is_in_a_circuit",
+    ),
+    implemented(
+        "ExitNodes",
+        Relays,
+        "",
+        "relays that circuits may end at",
+        "network circuits_begin_and_end_where_the_user_wants",
+    ),
     implemented(
         "ExtendAllowPrivateAddresses",
         Truth,
@@ -79,7 +103,13 @@ pub static ENTRIES: &[Entry] = &[
         "whether relays are told the next one's Ed25519 key",
         "the consensus decides that",
     ),
-    refused("GeoIPExcludeUnknown", Choice, "auto", "leave out relays of no known country", CHOICE),
+    implemented(
+        "GeoIPExcludeUnknown",
+        Choice,
+        "auto",
+        "leave out relays of no known country",
+        "network relays_are_excluded_by_country",
+    ),
     implemented("GuardLifetime", Seconds, "0 minutes", "how long to keep a guard; 0 leaves it to the consensus", ""),
     implemented(
         "LearnCircuitBuildTimeout",
@@ -109,7 +139,13 @@ pub static ENTRIES: &[Entry] = &[
         "how many circuits may be under way at once",
         "network no_more_circuits_are_under_way_than_the_user_wants",
     ),
-    refused("MiddleNodes", Relays, "", "relays that may be in the middle of circuits", CHOICE),
+    implemented(
+        "MiddleNodes",
+        Relays,
+        "",
+        "relays that may be in the middle of circuits",
+        "network circuits_begin_and_end_where_the_user_wants",
+    ),
     kept(
         "NewCircuitPeriod",
         Seconds,
@@ -117,7 +153,13 @@ pub static ENTRIES: &[Entry] = &[
         "how often to think of new circuits",
         "circuits are thought of whenever something changes",
     ),
-    refused("NodeFamily", Each(&Relays), "", "relays of which no two may be in a circuit", CHOICE),
+    implemented(
+        "NodeFamily",
+        Each(&Relays),
+        "",
+        "relays of which no two may be in a circuit",
+        "network relays_that_the_user_calls_a_family_share_no_circuit",
+    ),
     implemented(
         "NumDirectoryGuards",
         ANY,
@@ -157,7 +199,13 @@ pub static ENTRIES: &[Entry] = &[
         "network circuits_wait_for_as_many_paths_as_the_user_wants",
     ),
     kept("ReducedCircuitPadding", Truth, "0", "pad circuits less", PADDING),
-    refused("StrictNodes", Truth, "0", "whether ExcludeNodes counts where nothing works without them", CHOICE),
+    implemented(
+        "StrictNodes",
+        Truth,
+        "0",
+        "whether ExcludeNodes counts where nothing works without them",
+        "network an_excluded_directory_is_asked_where_there_is_no_other_unless_that_is_strict",
+    ),
     refused("TrackHostExits", Words, "", "hosts that are to be asked by the same exit again", CHOICE),
     kept("TrackHostExitsExpire", Seconds, "30 minutes", "for how long TrackHostExits remembers an exit", CHOICE),
     implemented(

@@ -7,6 +7,7 @@
 
 use core::time::Duration;
 
+use crate::config::relays::Relays;
 use crate::config::values::{self, Wanted, list};
 use crate::config::{forms, policy, port};
 
@@ -119,7 +120,7 @@ pub enum Value {
 impl Kind {
     /// Whether a second line adds to the first, where otherwise it takes its place.
     pub fn is_list(self) -> bool {
-        matches!(self, Kind::Lines | Kind::Each(_) | Kind::Listeners(_) | Kind::Patterns | Kind::Places)
+        matches!(self, Kind::Lines | Kind::Each(_) | Kind::Listeners(_) | Kind::Patterns | Kind::Places | Kind::Relays)
     }
 
     /// What a value says, or what would be right.
@@ -159,7 +160,7 @@ impl Kind {
     /// Whether a value that counts as it is written has its form.
     fn form(self, text: &str) -> Result<(), Wanted> {
         match self {
-            Kind::Relays => forms::relays(text),
+            Kind::Relays => Relays::default().add(text),
             Kind::Family => forms::family(text),
             Kind::Nickname => forms::nickname(text),
             Kind::Address => forms::address(text),

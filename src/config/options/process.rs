@@ -7,7 +7,7 @@ use super::{ANY, Entry, SIZE, implemented, kept, refused};
 
 const CRYPTO: &str = "the processor is used as well as it can be, and no library is loaded";
 const GROUP: &str = "the files of others stay closed to the group";
-const COUNTRIES: &str = "nothing here asks for countries yet";
+const COUNTRIES: &str = "only relays are looked up yet, by their IPv4 addresses";
 /// C tor: `ULIMIT_BUFFER`, which it finds out when it starts.
 const LEAST_CONN_LIMIT: u64 = 32;
 
@@ -83,7 +83,13 @@ pub static ENTRIES: &[Entry] = &[
         "fall dormant at all",
         "network a_round_that_is_missed_is_asked_for_now_and_then",
     ),
-    kept("GeoIPFile", File, "/usr/share/tor/geoip", "which address is in which country", COUNTRIES),
+    implemented(
+        "GeoIPFile",
+        File,
+        "/usr/share/tor/geoip",
+        "which address is in which country",
+        "interop countries_are_used_as_the_file_says",
+    ),
     kept("GeoIPv6File", File, "/usr/share/tor/geoip6", "the same of IPv6", COUNTRIES),
     kept("HardwareAccel", Truth, "0", "encrypt by what the processor has for that", CRYPTO),
     kept("HeartbeatPeriod", Seconds, "6 hours", "how often to say in the log how it goes", "there is no such line yet"),

@@ -4,8 +4,7 @@
 //! the directory let us use, CONFIRMED those that have served, PRIMARY the first few. Knows no
 //! circuit: what became of one comes in, what to use comes out. Called by `path` and by
 //! `client`, which saves it. Spec: guard-spec; proposal 310 for the order. C tor:
-//! feature/client/entrynodes.c. Not here yet: bridges, and selections restricted by
-//! `EntryNodes`.
+//! feature/client/entrynodes.c. Not here yet: bridges.
 
 pub mod sample;
 
@@ -13,7 +12,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use self::sample::Record;
+use self::sample::{DEFAULT, RESTRICTED, Record};
 use crate::base::RsaId;
 use crate::base::random::{self, Entropy};
 use crate::base::time::{Now, Tick};
@@ -172,6 +171,9 @@ struct Guard {
 /// The guards of one selection.
 #[derive(Clone, Debug, Default)]
 pub struct Guards {
+    /// They are a sample of those that the user lets us use, who are few. C tor: it filters before
+    /// it samples, or might sample none of them.
+    is_restricted: bool,
     /// In the order of sampling.
     sample: Vec<Guard>,
     /// In the order of use.
@@ -203,15 +205,26 @@ impl Guards {
         Guards::default()
     }
 
-    /// Those of an earlier run.
-    pub fn load(records: impl IntoIterator<Item = Record>, now: Now) -> Guards {
+    /// None yet, of somebody who lets us use few.
+    pub fn restricted() -> Guards {
+        Guards { is_restricted: true, ..Guards::default() }
+    }
+
+    /// What the selection is called.
+    pub fn selection(&self) -> &'static str {
+        if self.is_restricted { RESTRICTED } else { DEFAULT }
+    }
+
+    /// The same with those of an earlier run.
+    #[must_use]
+    pub fn with(self, records: impl IntoIterator<Item = Record>, now: Now) -> Guards {
         let mut records: Vec<Record> = records.into_iter().take(MAX_LOADED).collect();
         // Those without a place are last, in the order of the file.
         records.sort_by_key(|record| record.sampled_index.unwrap_or(u32::MAX));
         let mut seen = BTreeSet::new();
         records.retain(|record| seen.insert(record.id));
         records.iter_mut().for_each(|record| record.forget_the_future(now.wall));
-        let mut guards = Guards { sample: records.into_iter().map(Guard::of).collect(), ..Guards::default() };
+        let mut guards = Guards { sample: records.into_iter().map(Guard::of).collect(), ..self };
         guards.number_confirmed();
         guards
     }
@@ -443,13 +456,16 @@ impl Guards {
             return;
         }
         let mut eligible = scene.candidates.eligible();
+        if self.is_restricted {
+            eligible.retain(|(id, _)| scene.candidates.is_allowed(id));
+        }
         let most = most_sampled(scene.params, eligible.len());
         let mine: BTreeSet<RsaId> = self.records().map(|record| record.id).collect();
         eligible.retain(|(id, _)| !mine.contains(id));
         while usable(&self.sample) < wanted && self.sample.len() < most {
             let Some(id) = draw(&mut eligible, entropy) else { return };
             let on = sample::vague(scene.now.wall, scene.lifetime() / VAGUE_PART, entropy);
-            let record = Record::new(id, scene.candidates.nickname(&id), scene.program, on);
+            let record = Record::new(self.selection(), id, scene.candidates.nickname(&id), scene.program, on);
             let is_filtered = scene.candidates.is_allowed(&id);
             self.sample.push(Guard { is_filtered, ..Guard::of(record) });
             self.news.push(News::New(id));

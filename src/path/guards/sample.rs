@@ -14,6 +14,8 @@ use crate::base::{RsaId, text};
 
 /// The guards of ordinary use, as the file calls them.
 pub const DEFAULT: &str = "default";
+/// Those of somebody who lets us use few of all.
+pub const RESTRICTED: &str = "restricted";
 /// A guard line that cannot be read is longer than this, or wrong; ours, for a bound.
 pub const MAX_LINE_LEN: usize = 4096;
 /// What is smaller is not written. C tor's.
@@ -66,9 +68,9 @@ pub const BIAS_NAMES: [&str; 8] = [
 
 impl Record {
     /// A guard that was sampled just now.
-    pub fn new(id: RsaId, nickname: &str, by: &str, sampled_on: Wall) -> Record {
+    pub fn new(selection: &str, id: RsaId, nickname: &str, by: &str, sampled_on: Wall) -> Record {
         Record {
-            selection: DEFAULT.to_owned(),
+            selection: selection.to_owned(),
             id,
             nickname: nickname.to_owned(),
             sampled_on,

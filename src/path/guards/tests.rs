@@ -542,7 +542,7 @@ fn a_sample_outlives_a_run_in_its_order() {
     records.reverse();
     records.push(records[0].clone());
     let before = (world.sample(), world.primary());
-    world.guards = Guards::load(records, world.now);
+    world.guards = Guards::new().with(records, world.now);
     world.update();
     assert_eq!((world.sample(), world.primary()), before);
     assert_eq!(world.record(&before.0[4]).confirmed.unwrap().1, 0);
@@ -550,9 +550,9 @@ fn a_sample_outlives_a_run_in_its_order() {
     let many = (0..2000_u32).map(|number| {
         let mut bytes = [0; 20];
         bytes[..4].copy_from_slice(&number.to_be_bytes());
-        Record::new(RsaId(bytes), "a", "b", Wall::default())
+        Record::new(DEFAULT, RsaId(bytes), "a", "b", Wall::default())
     });
-    assert_eq!(Guards::load(many, world.now).records().count(), MAX_LOADED);
+    assert_eq!(Guards::new().with(many, world.now).records().count(), MAX_LOADED);
 }
 
 #[test]
