@@ -196,3 +196,14 @@ fn requests_are_refused_and_warned_of_as_the_options_say() {
     let (codes, _) = told(&town, "SocksPolicy accept 127.0.0.1\nSocksPolicy reject *\n", &[PLAIN]);
     assert_eq!(codes, [0]);
 }
+
+#[test]
+fn addresses_stand_for_others() {
+    let town = town();
+    let lines = "SocksPort auto\nMapAddress alias.example source-1000.lab\nMapAddress *.wild.example *.lab\n";
+    let all = [("alias.example", 1000), ("source-2000.wild.example", 2000), (ONE, 1000)];
+    let (results, _) = asked(&town, lines, &all.map(|(host, _)| Asked { host, ..PLAIN }));
+    assert_eq!(results, all.map(|(_, length)| (0, length)));
+    let (results, _) = asked(&town, "SocksPort auto\n", &[Asked { host: "alias.example", ..PLAIN }]);
+    assert_ne!(results[0].0, 0);
+}

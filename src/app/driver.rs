@@ -34,6 +34,7 @@ use crate::client::{Client, Output, Reader, RequestNo, Setup, Wish};
 use crate::config::relays::Relays;
 use crate::config::{Config, Domain, Requests};
 use crate::link::identity::LeafDigest;
+use crate::proxy::maps::Maps;
 
 /// The client's deadlines are never served more often; ours, what the executor's timers can tell
 /// apart.
@@ -44,6 +45,7 @@ pub struct Driver {
     client: RefCell<Client>,
     requests: RefCell<Rc<Requests>>,
     atlas: RefCell<Rc<Atlas>>,
+    maps: RefCell<Maps>,
     clock: SystemClock,
     log: Rc<Logger>,
     rare: Rare,
@@ -161,6 +163,7 @@ impl Driver {
         Rc::new(Driver {
             requests: RefCell::new(Rc::new(setup.config.requests.clone())),
             atlas: RefCell::new(Atlas::of(&setup.config)),
+            maps: RefCell::new(Maps::new(&setup.config.maps)),
             client: RefCell::new(Client::new(setup)),
             clock,
             log,
@@ -229,10 +232,16 @@ impl Driver {
         Rc::clone(&self.requests.borrow())
     }
 
+    /// Which addresses stand for others.
+    pub fn maps(&self) -> RefMut<'_, Maps> {
+        self.maps.borrow_mut()
+    }
+
     /// There is a new configuration.
     pub fn configure(self: &Rc<Self>, setup: Setup) {
         self.requests.replace(Rc::new(setup.config.requests.clone()));
         self.atlas.replace(Atlas::of(&setup.config));
+        self.maps.borrow_mut().configure(&setup.config.maps);
         self.with(|client, now| client.handle_config(setup, now, &mut SystemEntropy));
     }
 

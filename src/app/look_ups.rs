@@ -18,6 +18,7 @@ use super::driver::{Driver, Recipient};
 use super::listener::Fault;
 use super::ports::ACCEPT_PAUSE;
 use super::program::{Entry, News};
+use super::runtime::SystemEntropy;
 use crate::base::redact::Sensitive;
 use crate::client::RequestNo;
 use crate::config::Domain;
@@ -168,7 +169,7 @@ impl<'a> LookUps<'a> {
         let entry = Rc::clone(&self.entry.borrow());
         let door = Door { number: entry.number, flags: &entry.flags, requests: &requests };
         // Nothing is odd about a look-up.
-        let (verdict, _) = door.judge(request, Some(from));
+        let (verdict, _) = door.judge(request, Some(from), &mut self.driver.maps(), &mut SystemEntropy);
         match verdict {
             Verdict::Ask(_) if !self.room.take() => {
                 log.warn_rarely(&rare.full, Domain::App, format_args!("{MAX_LOOK_UPS} look-ups wait; no more fit."));

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use super::driver::{Driver, Recipient};
 use super::listener::Stream;
 use super::ports::Kind;
+use super::runtime::SystemEntropy;
 use crate::base::redact::Sensitive;
 use crate::client::{Failure, Found, RequestNo};
 use crate::config::Domain;
@@ -254,7 +255,7 @@ async fn answer(
 ) {
     let requests = driver.requests();
     let door = Door { number: entry.number, flags: &entry.flags, requests: &requests };
-    let (verdict, notices) = door.judge(request, from);
+    let (verdict, notices) = door.judge(request, from, &mut driver.maps(), &mut SystemEntropy);
     notices.into_iter().for_each(|notice| warn(driver, request, notice));
     match verdict {
         Verdict::Ask(wish) => {

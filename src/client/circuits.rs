@@ -29,7 +29,7 @@ use crate::directory::params::Param;
 use crate::path::bias::{Alarm, Closer, PathBias, Tally};
 use crate::path::guards::sample::{DEFAULT, RESTRICTED, Record};
 use crate::path::guards::{Choice, Guards, Pending, Standing};
-use crate::path::rules::{Avoided, Place, Rules, Target, may_leave, may_leave_somewhere};
+use crate::path::rules::{Avoided, Place, Rules, Target, Wishes, may_leave, may_leave_somewhere};
 use crate::path::timeout::{BuildTimes, COUNTED_HOPS, Change};
 use crate::path::{self, Path, View};
 
@@ -80,6 +80,8 @@ pub struct Demand<'a> {
     pub target: Option<Target>,
     /// Whether it lives long.
     pub is_stable: bool,
+    /// The one exit that will do, if not any.
+    pub only: Option<RsaId>,
     /// Exits that refused it.
     pub avoided: &'a Avoided,
     /// Who asks.
@@ -479,11 +481,18 @@ impl Pool {
             && !is_old
             && (circuit.is_stable || !demand.is_stable)
             && circuit.company.admits(demand.facts, demand.fields)
-            && exit.is_some_and(|exit| !demand.avoided.contains(&exit) && self.lets_out(&exit, demand.target, world))
+            && exit.is_some_and(|exit| !demand.avoided.contains(&exit) && self.lets_out(&exit, demand, world))
     }
 
-    fn lets_out(&self, exit: &RsaId, target: Option<Target>, world: &World<'_>) -> bool {
+    /// Whether an exit will do. Of one that the user names nobody asks whether it should.
+    fn lets_out(&self, exit: &RsaId, demand: &Demand<'_>, world: &World<'_>) -> bool {
+        demand.only.map_or_else(|| self.lets_anybody_out(exit, demand.target, world), |only| only == *exit)
+    }
+
+    /// Whether it will do for those who name none.
+    fn lets_anybody_out(&self, exit: &RsaId, target: Option<Target>, world: &World<'_>) -> bool {
         let relay = world.dir.by_rsa_id(exit).filter(|_| !self.busy.contains(exit));
+        let relay = relay.filter(|relay| world.setup.wishes.allows(relay, Place::Exit));
         relay.is_some_and(|relay| match target {
             Some(target) => may_leave(&relay, target),
             None => may_leave_somewhere(&relay),

@@ -323,6 +323,7 @@ impl From<Failure> for StreamReason {
             Failure::NothingFound | Failure::NothingNow | Failure::OtherKind => {
                 StreamReason::Ours(EndReason::RESOLVEFAILED)
             }
+            Failure::UnknownExit => StreamReason::Ours(EndReason::TORPROTOCOL),
             Failure::Closed(reason) => StreamReason::Ours(reason),
         }
     }

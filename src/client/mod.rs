@@ -28,6 +28,7 @@ pub mod setup;
 pub mod silence;
 pub mod state;
 pub mod streams;
+mod tracks;
 mod upkeep;
 pub mod wishes;
 
@@ -48,6 +49,7 @@ pub use self::setup::Setup;
 use self::silence::Clocks;
 use self::streams::Streams;
 pub use self::streams::{Failure, Found, RequestNo, What, Wish};
+use self::tracks::Tracks;
 use self::upkeep::Hope;
 use crate::base::RelayIds;
 use crate::base::country::Country;
@@ -141,6 +143,7 @@ pub struct Client {
     directories: BTreeMap<TunnelNo, Errand>,
     pool: Pool,
     streams: Streams,
+    tracks: Tracks,
     next_tunnel: u32,
     /// How often "new identity" was said.
     epoch: u32,
@@ -226,6 +229,7 @@ impl Client {
             directories: BTreeMap::new(),
             pool: Pool::new(times),
             streams: Streams::default(),
+            tracks: Tracks::default(),
             // C tor: the first has the number 1.
             next_tunnel: 1,
             epoch: 0,
@@ -290,6 +294,7 @@ impl Client {
         let has_new_guards = setup.config.guards.are_used && !self.setup.config.guards.are_used;
         if has_new_guards || setup.wishes.nodes != self.setup.wishes.nodes {
             self.pool.abandon_all();
+            self.tracks.clear();
         }
         self.setup = Setup { keeps_files, ..setup };
         if is_other_network || self.setup.config.is_network_disabled {

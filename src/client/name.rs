@@ -122,6 +122,19 @@ impl Host {
         }
     }
 
+    /// As it is written, whatever it is. Not to be shown.
+    pub fn written(&self) -> String {
+        match self {
+            Host::Ip(ip) => ip.to_string(),
+            Host::Name(name) => name.clone(),
+            Host::Onion(key) => {
+                let [first, second, ..] = onion_checksum(&key.0);
+                let bytes = [&key.0[..], &[first, second, ONION_VERSION]].concat();
+                format!("{}.onion", text::base32(&bytes))
+            }
+        }
+    }
+
     /// As it is written, to be shown to those who may see it.
     pub fn text(&self) -> String {
         match self {
@@ -157,9 +170,12 @@ fn onion(letters: &str) -> Option<Host> {
     }
     let bytes: [u8; 35] = text::from_base32(letters).ok()?.try_into().ok()?;
     let (key, tail) = bytes.split_first_chunk::<32>()?;
-    let digest = kdf::sha3_256(&[b".onion checksum", key, &[ONION_VERSION]]);
-    let [first, second, ..] = digest;
+    let [first, second, ..] = onion_checksum(key);
     (tail == [first, second, ONION_VERSION]).then_some(Host::Onion(Ed25519Id(*key)))
+}
+
+fn onion_checksum(key: &[u8; 32]) -> [u8; 32] {
+    kdf::sha3_256(&[b".onion checksum", key, &[ONION_VERSION]])
 }
 
 #[cfg(test)]

@@ -9,13 +9,15 @@ use core::net::IpAddr;
 
 use super::events::{StreamReason, StreamStatus};
 use super::junction::TunnelNo;
-use super::streams::{self, Failure, Fate, Found, RequestNo, State, What, Wish};
+use super::streams::{self, Exit, Failure, Fate, Found, RequestNo, State, What, Wish};
 use super::upkeep::Hope;
-use super::{Client, Output};
+use super::{Client, Output, tracks};
+use crate::base::RsaId;
 use crate::base::random::Entropy;
 use crate::base::redact::Sensitive;
 use crate::base::time::Now;
 use crate::circuit::{Answer, Ended};
+use crate::config::relays;
 use crate::wire::relay_msg::{End, EndReason};
 
 impl Client {
@@ -34,8 +36,12 @@ impl Client {
         wish.facts.epoch = self.epoch;
         if self.setup.config.is_network_disabled || self.bootstrap.is_too_old() {
             self.outputs.push_back(Output::Failed(no, Failure::NetworkDisabled));
-        } else if !self.streams.add(no, wish, now.tick) {
-            self.outputs.push_back(Output::Failed(no, Failure::TooMany));
+        } else {
+            match self.exit_of(&wish, now) {
+                Err(failure) => self.outputs.push_back(Output::Failed(no, failure)),
+                Ok(exit) if self.streams.add(no, wish, exit, now.tick) => {}
+                Ok(_) => self.outputs.push_back(Output::Failed(no, Failure::TooMany)),
+            }
         }
         self.say_stream(no, StreamStatus::New);
         if self.holds_requests && self.streams.hold(no) {
@@ -43,6 +49,38 @@ impl Client {
         }
         self.work(now, entropy);
         no
+    }
+
+    /// The exit that a wish names, or that its host was asked by before. C tor: one that is excluded
+    /// may be named, unless that is strict, but not if it is excluded as an exit.
+    fn exit_of(&self, wish: &Wish, now: Now) -> Result<Option<Exit>, Failure> {
+        let dir = self.bootstrap.dir();
+        let relay = |id: &RsaId| dir.and_then(|dir| dir.by_rsa_id(id));
+        if let Some(name) = &wish.exit {
+            let id = relays::fingerprint(name);
+            let named = || dir?.relays().find(|relay| relay.nickname().eq_ignore_ascii_case(name));
+            let relay = id.map_or_else(named, |id| relay(&id));
+            let relay = relay.filter(|relay| self.setup.wishes.may_be_named(relay)).ok_or(Failure::UnknownExit)?;
+            return Ok(Some(Exit { id: relay.rsa_id(), tries_left: None }));
+        }
+        let host = match &wish.what {
+            What::Connect { host, .. } | What::Resolve(host, _) => host.as_str(),
+            What::ResolvePtr(_) => return Ok(None),
+        };
+        let id = self.tracks.get(host, now.tick).filter(|id| relay(id).is_some());
+        Ok(id.map(|id| Exit { id, tries_left: Some(tracks::RETRIES) }))
+    }
+
+    /// A request goes out by an exit, which is remembered if the user wants that.
+    pub(super) fn track(&mut self, no: RequestNo, exit: Option<RsaId>, now: Now) {
+        let circuits = &self.setup.config.circuits;
+        let is_named = |request: &&streams::Request| request.wish.exit.is_some();
+        let host = self.streams.get(no).filter(|request| !is_named(request)).and_then(|request| request.host());
+        if let (Some(host), Some(exit)) = (host, exit)
+            && tracks::is_tracked(&circuits.tracked_hosts, host)
+        {
+            self.tracks.note(host, exit, circuits.track_expire, now.tick);
+        }
     }
 
     /// Takes from the writer of a stream what there is room for; gives how much. If that is not
@@ -112,6 +150,7 @@ impl Client {
     pub fn new_identity(&mut self, now: Now, entropy: &mut dyn Entropy) {
         self.epoch = self.epoch.wrapping_add(1);
         self.pool.retire_all();
+        self.tracks.clear();
         self.stir();
         self.work(now, entropy);
     }

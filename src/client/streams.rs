@@ -56,6 +56,8 @@ pub struct RequestNo(pub u64);
 pub struct Wish {
     /// To do what.
     pub what: What,
+    /// By which exit, if the user names one: a fingerprint or a name.
+    pub exit: Option<String>,
     /// What is known of it.
     pub facts: Facts,
     /// Whom it may not meet.
@@ -104,6 +106,8 @@ pub enum Failure {
     TooMany,
     /// No connection to the network may be opened.
     NetworkDisabled,
+    /// The user wants an exit that is none, or is excluded.
+    UnknownExit,
     /// No circuit for it within the time, or no answer on any.
     TimedOut,
     /// No exit takes it.
@@ -154,11 +158,22 @@ pub enum State {
     },
 }
 
+/// An exit that a request is to go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Which.
+    pub id: RsaId,
+    /// How many circuits may still be begun to it, before any other will do; none if no other does.
+    pub tries_left: Option<u32>,
+}
+
 /// A request or stream.
 #[derive(Debug)]
 pub struct Request {
     /// What is wanted.
     pub wish: Wish,
+    /// By which exit, if not by any.
+    pub exit: Option<Exit>,
     /// Where it is.
     pub state: State,
     /// What its program wrote that no tunnel has taken.
@@ -206,7 +221,25 @@ impl Request {
             What::Resolve(..) | What::ResolvePtr(_) => (None, false),
         };
         let Wish { facts, fields, .. } = &self.wish;
-        Demand { target, is_stable, avoided: &self.avoided, facts, fields: *fields }
+        let only = self.exit.map(|exit| exit.id);
+        Demand { target, is_stable, only, avoided: &self.avoided, facts, fields: *fields }
+    }
+
+    /// Any exit will do from now on, unless it is bound to one: then false.
+    pub fn may_leave_exit(&mut self) -> bool {
+        let may = self.exit.is_some_and(|exit| exit.tries_left.is_some());
+        if may {
+            self.exit = None;
+        }
+        may
+    }
+
+    /// The host that it is for, if it has a name.
+    pub fn host(&self) -> Option<&str> {
+        match &self.wish.what {
+            What::Connect { host, .. } | What::Resolve(host, _) => Some(host.as_str()),
+            What::ResolvePtr(_) => None,
+        }
     }
 
     /// Its tunnel and its stream there, if it has any.
@@ -302,12 +335,13 @@ impl Streams {
     }
 
     /// A request. False if there are too many.
-    pub fn add(&mut self, no: RequestNo, wish: Wish, now: Tick) -> bool {
+    pub fn add(&mut self, no: RequestNo, wish: Wish, exit: Option<Exit>, now: Tick) -> bool {
         if self.requests.len() >= MAX_REQUESTS {
             return false;
         }
         let request = Request {
             wish,
+            exit,
             state: State::Waiting,
             unsent: VecDeque::new(),
             is_finished: false,
@@ -326,6 +360,15 @@ impl Streams {
         self.new.insert(no);
         self.changed.push(no);
         true
+    }
+
+    /// An exit that some requests would rather go by is no good: any will do.
+    pub fn leave_exit(&mut self, id: &RsaId) {
+        for request in self.requests.values_mut() {
+            if request.exit.is_some_and(|exit| exit.id == *id) {
+                request.may_leave_exit();
+            }
+        }
     }
 
     /// A request.
@@ -668,7 +711,7 @@ mod tests {
             host: String::new(),
             port: 0,
         };
-        Wish { what, facts, fields: Fields::default(), keeps_alive: false, from: None }
+        Wish { what, exit: None, facts, fields: Fields::default(), keeps_alive: false, from: None }
     }
 
     /// C tor: `connection_ap_process_end_not_open`.
@@ -696,7 +739,7 @@ mod tests {
                 family: Family::Either,
                 flags,
             };
-            streams.add(no, wish(what), Tick::default());
+            streams.add(no, wish(what), None, Tick::default());
             let address = address.map(|ip| (Sensitive::new(ip.parse().unwrap()), 60));
             let end = End { reason: EndReason::EXITPOLICY, address };
             let why = Ended::ByFarEnd { end, was_open: false };
@@ -725,7 +768,7 @@ mod tests {
         let mut streams = Streams::default();
         for number in numbers {
             let no = RequestNo(number.into());
-            streams.add(no, wish(What::ResolvePtr(IpAddr::from([192, 0, 2, 1]))), at(0));
+            streams.add(no, wish(What::ResolvePtr(IpAddr::from([192, 0, 2, 1]))), None, at(0));
             streams.on_asked(no, TunnelNo(1), place(number), at(0));
             streams.on_connected(no);
         }
@@ -792,10 +835,10 @@ mod tests {
         let wish = wish(What::ResolvePtr(IpAddr::from([192, 0, 2, 1])));
         let mut streams = Streams::default();
         for no in 0..MAX_REQUESTS {
-            assert!(streams.add(RequestNo(no as u64), wish.clone(), Tick::default()));
+            assert!(streams.add(RequestNo(no as u64), wish.clone(), None, Tick::default()));
         }
-        assert!(!streams.add(RequestNo(u64::MAX), wish.clone(), Tick::default()));
+        assert!(!streams.add(RequestNo(u64::MAX), wish.clone(), None, Tick::default()));
         streams.remove(RequestNo(0));
-        assert!(streams.add(RequestNo(u64::MAX), wish, Tick::default()));
+        assert!(streams.add(RequestNo(u64::MAX), wish, None, Tick::default()));
     }
 }

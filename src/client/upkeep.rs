@@ -15,7 +15,7 @@ use super::events::{CircuitReason, CircuitStatus, Event, Mask, Purpose, StreamSt
 use super::junction::{LinkNo, TunnelNo};
 use super::links::Goal;
 use super::notices::Notice;
-use super::streams::{Request, State};
+use super::streams::{Exit, Request, State};
 use super::{Client, Failure, Output, Progress, RequestNo, What, world};
 use crate::base::RelayIds;
 use crate::base::random::Entropy;
@@ -188,7 +188,14 @@ impl Client {
             }
             match self.pool.plan_for(&demand, &world, entropy) {
                 Ok(path) => coming.extend(self.begin_for(*no, path, now, entropy)),
-                Err(Refusal::Path(path::Error::NoExit)) => self.fail(*no, request.failure_without_exits(), now),
+                Err(Refusal::Path(path::Error::NoExit)) => {
+                    let failure = request.failure_without_exits();
+                    // With any exit it is looked at again.
+                    match self.streams.get_mut(*no).is_some_and(Request::may_leave_exit) {
+                        true => self.stir(),
+                        false => self.fail(*no, failure, now),
+                    }
+                }
                 Err(Refusal::Path(_)) => return self.pool.on_no_path(now.tick, entropy),
                 Err(Refusal::NotBefore(_) | Refusal::Busy) => return,
             }
@@ -248,6 +255,7 @@ impl Client {
         if let Some(link) = self.pool.get(tunnel_no).map(|circuit| circuit.link) {
             self.engage_padding(link, true, now);
         }
+        self.track(no, last, now);
         self.streams.on_asked(no, tunnel_no, at, now.tick);
         self.say_stream(no, StreamStatus::Sent);
         self.flush(no, now);
@@ -255,13 +263,27 @@ impl Client {
     }
 
     fn begin_for(&mut self, no: RequestNo, path: Path, now: Now, entropy: &mut dyn Entropy) -> Option<TunnelNo> {
+        self.count_try(no);
         let request = self.streams.get(no)?;
         // What is asked of a circuit may not borrow from those who ask while it is begun.
         let demand = request.demand(&self.setup.config.circuits);
         let (facts, fields, avoided) = (demand.facts.clone(), demand.fields, demand.avoided.clone());
-        let (target, is_stable) = (demand.target, demand.is_stable);
-        let demand = Demand { target, is_stable, avoided: &avoided, facts: &facts, fields };
+        let (target, is_stable, only) = (demand.target, demand.is_stable, demand.only);
+        let demand = Demand { target, is_stable, only, avoided: &avoided, facts: &facts, fields };
         self.begin_circuit(path, is_stable, Purpose::General, Some(&demand), now, entropy)
+    }
+
+    /// A circuit is begun to the exit that a host was asked by before; if that goes on, it is of no
+    /// use any more.
+    fn count_try(&mut self, no: RequestNo) {
+        let exit = self.streams.get_mut(no).and_then(|request| request.exit.as_mut());
+        let Some(Exit { id, tries_left: Some(left) }) = exit else { return };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            let id = *id;
+            self.tracks.forget(&id);
+            self.streams.leave_exit(&id);
+        }
     }
 
     pub(super) fn build_ahead(&mut self, now: Now, entropy: &mut dyn Entropy) {

@@ -51,6 +51,13 @@ impl UserWishes {
         self.nodes.lists().any(Relays::has_countries)
     }
 
+    /// Whether somebody may name a relay as the exit.
+    pub fn may_be_named(&self, relay: &Relay<'_>) -> bool {
+        let is_excluded = |list: &Relays| list.contain(&named(relay)).unwrap_or(true);
+        let Nodes { excluded, excluded_exits, is_strict, .. } = &self.nodes;
+        !(is_excluded(excluded_exits) || *is_strict && is_excluded(excluded))
+    }
+
     /// Whether a directory, of which there is only this to know, is excluded.
     pub fn exclude_directory(&self, id: RsaId, addresses: [Option<SocketAddr>; 2]) -> bool {
         // Where it is cannot be said before there is a consensus.

@@ -7,6 +7,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::maps::{BLOCK, Block};
 use super::values::{Wanted, list};
 
 /// Which addresses a block is of.
@@ -36,7 +37,6 @@ const PASSWORD_LEN: usize = 29;
 const FAMILY: Wanted = Wanted::Other("names or fingerprints of relays between commas");
 const NICKNAME: Wanted = Wanted::Other("1 to 19 letters and digits");
 const ADDRESS: Wanted = Wanted::Other("an address");
-const BLOCK: Wanted = Wanted::Other("a block of IPv4 addresses, of at most 16 bits, or of IPv6 ones, of at most 104");
 const ENDPOINT: Wanted = Wanted::Other("HOST or HOST:PORT");
 const PROXY: Wanted = Wanted::Other("haproxy HOST:PORT");
 const PASSWORD: Wanted = Wanted::Other("what --hash-password prints");
@@ -85,15 +85,15 @@ pub fn address(text: &str) -> Result<(), Wanted> {
     ip(text).map(|_| ()).ok_or(ADDRESS)
 }
 
-fn ip(text: &str) -> Option<IpAddr> {
+pub(super) fn ip(text: &str) -> Option<IpAddr> {
     match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         Some(text) => text.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
         None => text.parse().ok(),
     }
 }
 
-/// Whether this is a block of addresses that is large enough to give some away.
-pub fn network(text: &str, network: Network) -> Result<(), Wanted> {
+/// A block of addresses, if it is large enough to give some away.
+pub fn network(text: &str, network: Network) -> Result<Block, Wanted> {
     let (ip, bits) =
         text.split_once('/').and_then(|(at, bits)| Some((ip(at)?, bits.parse::<u32>().ok()?))).ok_or(BLOCK)?;
     let is_fine = match (network, ip) {
@@ -101,7 +101,7 @@ pub fn network(text: &str, network: Network) -> Result<(), Wanted> {
         (Network::V6, IpAddr::V6(_)) => bits <= 104,
         _ => false,
     };
-    is_fine.then_some(()).ok_or(BLOCK)
+    is_fine.then_some(Block { ip, bits }).ok_or(BLOCK)
 }
 
 /// Whether this is a host, by name or address, and perhaps a port.
@@ -297,8 +297,8 @@ mod tests {
         let good = ["192.0.2.1", "192.0.2.1:80", "example.com", "example.com:80", "[::1]:1", "[::1]"];
         assert_takes(endpoint, &good, &["", ":80", "a:b", "a:70000", "a b", "[::1", "::1:"]);
         assert_takes(proxy, &["haproxy 192.0.2.1:80", "HAProxy a"], &["", "haproxy", "http 192.0.2.1:80"]);
-        let v4 = |text: &str| network(text, Network::V4);
-        let v6 = |text: &str| network(text, Network::V6);
+        let v4 = |text: &str| network(text, Network::V4).map(|_| ());
+        let v6 = |text: &str| network(text, Network::V6).map(|_| ());
         assert_takes(v4, &["127.192.0.0/10", "10.0.0.0/16"], &["10.0.0.0/17", "10.0.0.0", "[fe80::]/10", "x/1", ""]);
         assert_takes(v6, &["[FE80::]/10", "[fe80::]/104"], &["[fe80::]/105", "127.192.0.0/10", "[fe80::"]);
     }

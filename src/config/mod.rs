@@ -12,6 +12,7 @@ mod firewall;
 mod forms;
 mod kept;
 mod log;
+pub mod maps;
 pub mod options;
 pub mod outward;
 pub mod policy;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use log::{Domain, Log, Selection, Severity, Sink};
+use maps::Maps;
 pub use options::{Entry, Kind, find};
 use outward::Proxy;
 use policy::Policy;
@@ -301,6 +303,8 @@ pub struct Config {
     pub dns_ports: Vec<Port>,
     /// Which of their requests are served.
     pub requests: Requests,
+    /// Which addresses stand for others.
+    pub maps: Maps,
     /// What is logged, and where to. Never empty.
     pub logs: Vec<Log>,
     /// How exact the times in logs are.
@@ -391,6 +395,10 @@ pub struct Circuits {
     pub distinct_subnets: bool,
     /// Whether they may extend to relays on private addresses.
     pub allows_private: bool,
+    /// Hosts that are asked by the same exit again.
+    pub tracked_hosts: Vec<String>,
+    /// For how long after they were asked last.
+    pub track_expire: Duration,
     /// The share of all paths that must be known, if not the consensus says.
     pub paths_needed: Option<f64>,
 }
@@ -480,6 +488,7 @@ impl Config {
             http_tunnel_ports: reader.listeners("HTTPTunnelPort")?,
             dns_ports: reader.listeners("DNSPort")?,
             requests: reader.requests()?,
+            maps: reader.maps()?,
             logs: reader.logs()?,
             log_granularity: reader.log_granularity()?,
             safe_logging: reader.safe_logging()?,
@@ -556,6 +565,8 @@ impl Reader<'_> {
             long_lived_ports: self.port_numbers("LongLivedPorts")?,
             distinct_subnets: self.truth("EnforceDistinctSubnets")?,
             allows_private: self.truth("ExtendAllowPrivateAddresses")?,
+            tracked_hosts: self.words("TrackHostExits")?,
+            track_expire: self.time("TrackHostExitsExpire")?,
             paths_needed: self.paths_needed()?,
         })
     }
@@ -683,6 +694,11 @@ impl Reader<'_> {
             Duration::ZERO => Ok(None),
             _ => self.time_between(name, (least, FOREVER)).map(Some),
         }
+    }
+
+    /// Words between commas, in lower case.
+    fn words(&self, name: &'static str) -> Result<Vec<String>, Complaint> {
+        self.single(name, |text| Ok(values::list(text).map(str::to_ascii_lowercase).collect()))
     }
 
     fn port_numbers(&self, name: &'static str) -> Result<Vec<u16>, Complaint> {

@@ -178,7 +178,7 @@ impl Reader<'_> {
 }
 
 /// 40 digits, with a `$` before them or not, and perhaps a name behind them that says nothing.
-fn fingerprint(item: &str) -> Option<RsaId> {
+pub fn fingerprint(item: &str) -> Option<RsaId> {
     let digits = item.strip_prefix('$').unwrap_or(item);
     let (digits, name) = digits.split_at_checked(FINGERPRINT_LEN)?;
     let is_named = name.is_empty() || name.strip_prefix(['=', '~']).is_some_and(is_nickname);

@@ -94,6 +94,11 @@ impl<'a> Relay<'a> {
         (self.known.ntor != [0; 32]).then_some(x25519::PublicKey(self.known.ntor))
     }
 
+    /// Whether it runs, and circuits can go through it.
+    pub fn is_usable(&self) -> bool {
+        self.flags().has(Flag::Running) && self.flags().has(Flag::Valid) && self.ntor_key().is_some()
+    }
+
     /// To which ports of IPv4 streams may leave; none if to no port.
     pub fn policy(&self) -> Option<&'a Policy> {
         self.dir.policies.get(self.known.policy).filter(|policy| !policy.is_reject_all())

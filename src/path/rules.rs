@@ -177,8 +177,7 @@ impl Rules<'_> {
     /// because policies say more; weights see to it that relays without it are spared.
     pub fn is_fit(&self, relay: &Relay<'_>, place: Place, quality: Quality) -> bool {
         let has = |flag| relay.flags().has(flag);
-        let is_usable = has(Flag::Running) && has(Flag::Valid) && relay.ntor_key().is_some();
-        is_usable
+        relay.is_usable()
             && quality.is_met_by(relay)
             && match place {
                 Place::Guard => self.may_be_guard(relay),

@@ -8,7 +8,9 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use super::maps::{Mapped, Maps};
 use super::{Command, Failure, Found, Host, Preference, Protocol, Request, http_connect};
+use crate::base::random::Entropy;
 use crate::base::redact::Sensitive;
 use crate::client::isolation::{Facts, Fields, Group};
 use crate::client::name::ForExit;
@@ -57,26 +59,57 @@ pub enum Notice {
 impl Door<'_> {
     /// Judges a request of a program at `client`, which has no address if it came by a socket
     /// in the file system.
-    pub fn judge(&self, request: &Request, from: Option<SocketAddr>) -> (Verdict, Vec<Notice>) {
+    pub fn judge(
+        &self,
+        request: &Request,
+        from: Option<SocketAddr>,
+        maps: &mut Maps,
+        entropy: &mut dyn Entropy,
+    ) -> (Verdict, Vec<Notice>) {
         let mut notices = Vec::new();
-        let verdict = match self.check(request, &mut notices) {
-            Ok(None) => self.ask(request, from),
-            Ok(Some(found)) => Verdict::Answer(found),
-            Err(failure) => Verdict::Refuse(failure),
-        };
-        (verdict, notices)
+        let verdict = self.consider(request, from, maps, entropy, &mut notices);
+        (verdict.unwrap_or_else(Verdict::Refuse), notices)
     }
 
-    /// Whether anything speaks against it, or answers it.
-    fn check(&self, request: &Request, notices: &mut Vec<Notice>) -> Result<Option<Found>, Failure> {
+    fn consider(
+        &self,
+        request: &Request,
+        from: Option<SocketAddr>,
+        maps: &mut Maps,
+        entropy: &mut dyn Entropy,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Verdict, Failure> {
         match (request.protocol, &request.credentials) {
             // C tor: nobody who asks by HTTP is told that a name would be safer.
             (Protocol::HttpConnect, Some(it)) if http_connect::is_old_authorization(&it.user) => {
                 notices.push(Notice::OldAuthorization);
             }
             (Protocol::HttpConnect | Protocol::Dns, _) => {}
-            (Protocol::Socks4 | Protocol::Socks4a | Protocol::Socks5, _) => self.check_safety(request, notices)?,
+            // C tor: what stands for something else was not looked up by anybody.
+            (Protocol::Socks4 | Protocol::Socks4a | Protocol::Socks5, _) if !maps.have(&request.host) => {
+                self.check_safety(request, notices)?;
+            }
+            (Protocol::Socks4 | Protocol::Socks4a | Protocol::Socks5, _) => {}
         }
+        let asked_for = request.host.written();
+        let Mapped { host, exit } = maps.map(request.command, &request.host, self.gives_ipv6(request), entropy)?;
+        let request = Request { host, ..request.clone() };
+        match self.check(&request, exit.is_some(), notices)? {
+            None => self.ask(&request, asked_for, exit, from),
+            Some(found) => Ok(Verdict::Answer(found)),
+        }
+    }
+
+    /// Whether a name that has no address gets one of IPv6.
+    fn gives_ipv6(&self, request: &Request) -> bool {
+        let (traffic, prefers_ipv6) = self.traffic(request);
+        let is_better = prefers_ipv6 || (self.flags.prefer_ipv6_automap && request.protocol != Protocol::Dns);
+        !matches!(request.protocol, Protocol::Socks4 | Protocol::Socks4a) && (!traffic.ipv4 || is_better)
+    }
+
+    /// Whether anything speaks against it, or answers it. C tor: an exit that the user names may know
+    /// addresses that nobody else does.
+    fn check(&self, request: &Request, has_exit: bool, notices: &mut Vec<Notice>) -> Result<Option<Found>, Failure> {
         let (traffic, _) = self.traffic(request);
         let is_connect = request.command == Command::Connect;
         if let Host::Onion(_) = request.host {
@@ -96,7 +129,7 @@ impl Door<'_> {
                 Err(Failure::InternalHasNoName)
             }
             Command::Connect if request.port == 0 => Err(Failure::NoPort),
-            Command::Connect if is_internal && self.requests.refuses_internal => Err(Failure::Internal),
+            Command::Connect if is_internal && !has_exit && self.requests.refuses_internal => Err(Failure::Internal),
             Command::Connect => self.check_port(request.port, notices).map(|()| None),
             Command::Resolve | Command::ResolvePtr => Ok(None),
         }
@@ -141,14 +174,19 @@ impl Door<'_> {
         if refuses { Err(Failure::PlaintextPort) } else { Ok(()) }
     }
 
-    fn ask(&self, request: &Request, from: Option<SocketAddr>) -> Verdict {
-        let Some(host) = ForExit::of(&request.host) else { return Verdict::Refuse(Failure::OnionsNotHere) };
-        let asked_for = host.as_str().to_owned();
+    fn ask(
+        &self,
+        request: &Request,
+        asked_for: String,
+        exit: Option<String>,
+        from: Option<SocketAddr>,
+    ) -> Result<Verdict, Failure> {
+        let host = ForExit::of(&request.host).ok_or(Failure::OnionsNotHere)?;
         let (traffic, prefers_ipv6) = self.traffic(request);
         let what = match (request.command, &request.host) {
             (Command::Resolve, to) => What::Resolve(host, family(traffic, to)),
             (Command::ResolvePtr, Host::Ip(ip)) => What::ResolvePtr(*ip),
-            (Command::ResolvePtr, _) => return Verdict::Refuse(Failure::Malformed),
+            (Command::ResolvePtr, _) => return Err(Failure::Malformed),
             (Command::Connect, to) => {
                 let (family, flags) = (family(traffic, to), begin(traffic, prefers_ipv6));
                 What::Connect { host, port: request.port, family, flags }
@@ -175,7 +213,7 @@ impl Door<'_> {
         let has_said = credentials.is_some_and(|it| !it.user.is_empty() || !it.password.is_empty());
         let keeps_alive = self.flags.keep_alive && self.flags.isolation.socks_auth && has_said;
         let from = from.map(Sensitive::new);
-        Verdict::Ask(Wish { what, facts, fields: Fields::of(self.flags.isolation), keeps_alive, from })
+        Ok(Verdict::Ask(Wish { what, exit, facts, fields: Fields::of(self.flags.isolation), keeps_alive, from }))
     }
 }
 
@@ -217,6 +255,7 @@ fn begin(traffic: Traffic, prefers_ipv6: bool) -> BeginFlags {
 mod tests {
     use super::super::Credentials;
     use super::*;
+    use crate::base::random::Seeded;
     use crate::config::{Config, Settings, port};
 
     const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
@@ -232,8 +271,9 @@ mod tests {
         let flags = port::parse(line, port::Kind::Names).unwrap().port.unwrap().flags;
         let mut settings = Settings::new();
         settings.add_text("torrc", torrc).unwrap();
-        let requests = Config::of(&settings).unwrap().0.requests;
-        Door { number: 3, flags: &flags, requests: &requests }.judge(request, None)
+        let config = Config::of(&settings).unwrap().0;
+        let door = Door { number: 3, flags: &flags, requests: &config.requests };
+        door.judge(request, None, &mut Maps::new(&config.maps), &mut Seeded(1))
     }
 
     fn refusal(line: &str, torrc: &str, command: Command, host: &str, port: u16) -> Option<Failure> {
@@ -270,6 +310,12 @@ mod tests {
             ("1", "", Connect, "example.com", 23, None),
             ("1", "RejectPlaintextPorts 23", Connect, "example.com", 23, Some(Failure::PlaintextPort)),
             ("1", "RejectPlaintextPorts 23", Resolve, "example.com", 23, None),
+            ("1", "", Connect, "127.192.0.1", 80, Some(Failure::NoMapping)),
+            ("1", "MapAddress a 10.0.0.1", Connect, "a", 80, Some(Failure::Internal)),
+            ("1", "MapAddress a 10.0.0.1.relay.exit", Connect, "a", 80, None),
+            ("1", "MapAddress 10.0.0.1 example.com\nSafeSocks 1", Connect, "10.0.0.1", 80, None),
+            ("1 NoIPv6Traffic", "AutomapHostsOnResolve 1", Resolve, ONION, 0, Some(Failure::TrafficOff)),
+            ("1 NoPreferIPv6Automap", "AutomapHostsOnResolve 1", Resolve, ONION, 0, None),
         ] {
             assert_eq!(refusal(line, torrc, command, host, port), expected, "{line} {torrc} {command:?} {host}");
         }
@@ -291,6 +337,34 @@ mod tests {
     fn an_address_is_its_own_address() {
         let (verdict, _) = judge("1", "", Command::Resolve, "8.8.8.8", 0);
         assert!(matches!(verdict, Verdict::Answer(Found::Ip(ip)) if ip == IpAddr::from([8, 8, 8, 8])));
+    }
+
+    #[test]
+    fn a_name_gets_an_address_of_the_kind_that_is_wanted() {
+        for (line, protocol, preference, is_ipv6) in [
+            ("1", Protocol::Socks5, None, true),
+            ("1", Protocol::Socks4a, None, false),
+            ("1 NoPreferIPv6Automap", Protocol::Socks5, None, false),
+            ("1 NoPreferIPv6Automap PreferIPv6", Protocol::Socks5, None, true),
+            ("1 NoPreferIPv6Automap NoIPv4Traffic", Protocol::Socks5, None, true),
+            ("1", Protocol::Dns, Some(Preference::Ipv4Only), false),
+            ("1", Protocol::Dns, Some(Preference::Ipv6Only), true),
+        ] {
+            let host = Host::parse(ONION).unwrap();
+            let command = Command::Resolve;
+            let request = Request { command, host, port: 0, protocol, credentials: None, preference };
+            let (verdict, _) = judge_request(line, "AutomapHostsOnResolve 1", &request);
+            let Verdict::Answer(Found::Ip(ip)) = verdict else { panic!("{line}: {verdict:?}") };
+            assert_eq!(ip.is_ipv6(), is_ipv6, "{line} {protocol:?}");
+        }
+    }
+
+    #[test]
+    fn isolation_is_by_what_was_asked_for() {
+        let (verdict, _) = judge("1", "MapAddress a 192.0.2.1.relay.exit", Command::Connect, "a", 80);
+        let Verdict::Ask(wish) = verdict else { panic!("{verdict:?}") };
+        let What::Connect { host, .. } = &wish.what else { panic!("{:?}", wish.what) };
+        assert_eq!((host.as_str(), wish.facts.host.as_str(), wish.exit.as_deref()), ("192.0.2.1", "a", Some("relay")));
     }
 
     #[test]

@@ -320,7 +320,7 @@ fn status(failure: Failure) -> (&'static str, Option<&'static str>) {
         Failure::Destroyed => ("502 Bad Gateway (destroy cell received)", Some("end/DESTROY")),
         Failure::Done => ("502 Bad Gateway (unexpected close)", Some("end/DONE")),
         Failure::Hibernating => ("502 Bad Gateway (hibernating server)", Some("end/HIBERNATING")),
-        Failure::ExitInternal => ("502 Bad Gateway (internal error)", Some("end/INTERNAL")),
+        Failure::ExitInternal | Failure::NoMapping => ("502 Bad Gateway (internal error)", Some("end/INTERNAL")),
         Failure::ResourceLimit => ("502 Bad Gateway (resource limit)", Some("end/RESOURCELIMIT")),
         Failure::TimedOut | Failure::ExitTimedOut => ("504 Gateway Timeout", Some("end/TIMEOUT")),
     }

@@ -9,6 +9,7 @@
 pub mod dns;
 pub mod door;
 pub mod http_connect;
+pub mod maps;
 pub mod outward;
 pub mod socks;
 
@@ -228,6 +229,8 @@ pub enum Failure {
     Unsafe,
     /// A port that carries passwords in the clear.
     PlaintextPort,
+    /// One of the addresses that stand for names, and it stands for none.
+    NoMapping,
     /// An address of this machine or a local network.
     Internal,
     /// A reverse look-up of such an address.
@@ -287,6 +290,7 @@ impl From<client::Failure> for Failure {
         match failure {
             client::Failure::TooMany => Failure::ResourceLimit,
             client::Failure::NetworkDisabled => Failure::NoDirectory,
+            client::Failure::UnknownExit => Failure::TorProtocol,
             client::Failure::TimedOut => Failure::TimedOut,
             client::Failure::NoExit => Failure::Unattachable,
             client::Failure::CircuitsBroke => Failure::Destroyed,

@@ -268,8 +268,8 @@ impl Socks {
         let asked = (*command, address, *kind, port);
         match self.request_of(asked) {
             Ok(request) => self.ask(request),
-            Err(code) => {
-                self.reply(self.plain_v5(code));
+            Err(reply) => {
+                self.reply(reply);
                 self.close();
             }
         }
@@ -290,19 +290,19 @@ impl Socks {
         Step::Taken(head.len())
     }
 
-    /// The request, or the code of its refusal.
-    fn request_of(&mut self, (command, address, kind, port): (u8, &[u8], u8, u16)) -> Result<Request, u8> {
+    /// The request, or what is said to one that is none.
+    fn request_of(&mut self, (command, address, kind, port): (u8, &[u8], u8, u16)) -> Result<Request, Vec<u8>> {
         let command = match command {
             CONNECT => Command::Connect,
             RESOLVE => Command::Resolve,
             RESOLVE_PTR => Command::ResolvePtr,
             BIND | UDP_ASSOCIATE => {
                 self.fault = Some(Fault::Command(command));
-                return Err(COMMAND_NOT_SUPPORTED);
+                return Err(self.plain_v5(COMMAND_NOT_SUPPORTED));
             }
             _ => {
                 self.fault = Some(Fault::Command(command));
-                return Err(code_v5(Failure::Misc));
+                return Err(self.plain_v5(code_v5(Failure::Misc)));
             }
         };
         let host = match kind {
@@ -311,14 +311,18 @@ impl Socks {
             _ => address.get(1..).map_or(Err(BadName::Malformed), name),
         };
         if command == Command::ResolvePtr && !matches!(host, Ok(Host::Ip(_))) {
-            return Err(ADDRESS_NOT_SUPPORTED);
+            return Err(self.plain_v5(ADDRESS_NOT_SUPPORTED));
         }
         let host = host.map_err(|bad| {
             self.fault = address.get(1..).map(|name| Fault::of_name(bad, name));
-            self.code(bad.into())
+            match bad {
+                // C tor: to look at these is not for its SOCKS.
+                BadName::BadOnion | BadName::Exit if command == Command::Resolve => self.nothing_v5(bad.into()),
+                _ => self.plain_v5(self.code(bad.into())),
+            }
         })?;
         if command == Command::Connect && port == 0 {
-            return Err(self.code(Failure::NoPort));
+            return Err(self.plain_v5(self.code(Failure::NoPort)));
         }
         let (protocol, credentials) = (Protocol::Socks5, self.credentials.clone());
         Ok(Request { command, host, port, protocol, credentials, preference: None })
@@ -369,8 +373,8 @@ impl Socks {
     /// Says no in the language that was spoken, as far as it is known.
     fn refuse(&mut self, failure: Failure) {
         match self.state {
-            State::Asked(Protocol::Socks5, _) if has_no_address(failure) => {
-                self.reply(vec![V5, code_v5(failure), 0, 0, 0, 0, 0, 0, 0, 0]);
+            State::Asked(Protocol::Socks5, Command::Resolve | Command::ResolvePtr) => {
+                self.reply(self.nothing_v5(failure));
             }
             State::Asked(Protocol::Socks5, _) | State::Asking => self.reply(self.plain_v5(self.code(failure))),
             State::Asked(..) => self.reply(reply_v4(REJECTED_V4, None)),
@@ -387,6 +391,13 @@ impl Socks {
     fn close(&mut self) {
         self.state = State::Over;
         self.outputs.push_back(Output::Close);
+    }
+
+    /// A look-up came to nothing. C tor: why is not said, and the address is of no type.
+    fn nothing_v5(&self, failure: Failure) -> Vec<u8> {
+        let code = self.code(failure);
+        let code = if code == BAD_ONION { code } else { HOST_UNREACHABLE };
+        vec![V5, code, 0, 0, 0, 0, 0, 0, 0, 0]
     }
 
     /// A reply whose address says nothing. C tor: it is of the program's own family.
@@ -407,6 +418,7 @@ impl Socks {
 
 const COMMAND_NOT_SUPPORTED: u8 = 7;
 const ADDRESS_NOT_SUPPORTED: u8 = 8;
+const HOST_UNREACHABLE: u8 = 4;
 /// Spec: socks-extensions, "extended error codes".
 const BAD_ONION: u8 = 0xF6;
 
@@ -428,6 +440,7 @@ pub fn code_v5(failure: Failure) -> u8 {
         | Failure::BadOnion
         | Failure::ExitName
         | Failure::OnionsNotHere
+        | Failure::NoMapping
         | Failure::Internal
         | Failure::Unattachable
         | Failure::Misc
@@ -438,11 +451,6 @@ pub fn code_v5(failure: Failure) -> u8 {
         | Failure::TorProtocol
         | Failure::NotDirectory => 1,
     }
-}
-
-/// C tor: these are answered as look-ups that failed, with an address of no type.
-fn has_no_address(failure: Failure) -> bool {
-    matches!(failure, Failure::OnionHasNoAddress | Failure::InternalHasNoName)
 }
 
 fn address_v5(code: u8, ip: IpAddr) -> Vec<u8> {

@@ -16,15 +16,15 @@ use super::tor::{Client, Folder, free_port};
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Types of records. Spec: RFC 1035, 3.2.2; RFC 3596.
-const A: u16 = 1;
+pub const A: u16 = 1;
 const PTR: u16 = 12;
 const TXT: u16 = 16;
-const AAAA: u16 = 28;
+pub const AAAA: u16 = 28;
 
 pub const DIG: &str = "dig_finds_names_and_addresses";
 
 /// Where to ask, and the line that says so.
-fn port() -> (SocketAddr, String) {
+pub fn port() -> (SocketAddr, String) {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     (address, format!("DNSPort {address}\n"))
 }
@@ -62,7 +62,7 @@ pub fn dig_finds_names_and_addresses() {
 }
 
 /// A query with these questions.
-fn query(id: u16, flags: u16, questions: &[(&str, u16)]) -> Vec<u8> {
+pub fn query(id: u16, flags: u16, questions: &[(&str, u16)]) -> Vec<u8> {
     let count = u16::try_from(questions.len()).unwrap();
     let mut bytes = [id, flags, count, 0, 0, 0].map(u16::to_be_bytes).concat();
     for (name, kind) in questions {
@@ -75,7 +75,7 @@ fn query(id: u16, flags: u16, questions: &[(&str, u16)]) -> Vec<u8> {
     bytes
 }
 
-fn answer(to: SocketAddr, query: &[u8]) -> Vec<u8> {
+pub fn answer(to: SocketAddr, query: &[u8]) -> Vec<u8> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.send_to(query, to).unwrap();

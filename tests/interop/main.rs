@@ -19,6 +19,7 @@ mod directory;
 mod kept;
 mod lab;
 mod look_ups;
+mod maps;
 mod origin;
 mod outside;
 mod probe;
@@ -74,6 +75,8 @@ const TESTS: &[Test] = &[
     ("tunnels_are_answered_as_c_tor_answers", tunnels::tunnels_are_answered_as_c_tor_answers),
     (look_ups::DIG, look_ups::dig_finds_names_and_addresses),
     ("look_ups_are_answered_as_c_tor_answers", look_ups::look_ups_are_answered_as_c_tor_answers),
+    ("names_get_addresses_as_tor_gives_them", maps::names_get_addresses_as_tor_gives_them),
+    ("addresses_stand_for_others_as_they_do_for_tor", maps::addresses_stand_for_others_as_they_do_for_tor),
     (outside::WGET, outside::wget_fetches_under_torsocks),
     (outside::REQUESTS_OF_PYTHON, outside::python_fetches_by_requests_and_by_pysocks),
     (outside::BROWSER, outside::a_browser_loads_a_page_with_all_its_parts),

@@ -270,5 +270,5 @@ fn wish(host: &str, port: u16) -> Wish {
         host: host.to_owned(),
         port,
     };
-    Wish { what, facts, fields: Fields::of(Isolation::default()), keeps_alive: false, from: None }
+    Wish { what, exit: None, facts, fields: Fields::of(Isolation::default()), keeps_alive: false, from: None }
 }

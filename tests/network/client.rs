@@ -158,7 +158,7 @@ pub fn asked(what: What, host: &str, user: &str) -> Wish {
         host: host.to_owned(),
         port: 80,
     };
-    Wish { what, facts, fields: Fields::of(Isolation::default()), keeps_alive: false, from: None }
+    Wish { what, exit: None, facts, fields: Fields::of(Isolation::default()), keeps_alive: false, from: None }
 }
 
 impl Shell {

@@ -3,17 +3,18 @@
 
 use std::time::Duration;
 
-use cepa::internal::client::Wish;
 use cepa::internal::client::control::Refused;
 use cepa::internal::client::name::BadName;
 use cepa::internal::config::port::{self, Flags};
-use cepa::internal::config::{Config, Requests, Settings};
+use cepa::internal::config::{Config, Settings};
 use cepa::internal::proxy::dns::Query;
 use cepa::internal::proxy::door::{Door, Verdict};
 use cepa::internal::proxy::http_connect::HttpConnect;
+use cepa::internal::proxy::maps::Maps;
 use cepa::internal::proxy::socks::{Manner, Socks};
-use cepa::internal::proxy::{Language, Output, Request};
+use cepa::internal::proxy::{Command, Found, Host, Language, Output, Request};
 use cepa::lab::network::Network;
+use cepa::lab::seed::SeededEntropy;
 
 use super::client::{Shell, connect, directory_network, honest, resolve, setup_with};
 use super::seed;
@@ -81,11 +82,9 @@ fn heard(mut language: Language, bytes: &[u8]) -> Option<Request> {
 }
 
 /// What a port lets through of what a program says.
-fn let_through(request: &Request, flags: &Flags, settings: &Requests) -> Option<Wish> {
-    match (Door { number: 0, flags, requests: settings }).judge(request, None).0 {
-        Verdict::Ask(wish) => Some(wish),
-        Verdict::Answer(_) | Verdict::Refuse(_) => None,
-    }
+fn judged(request: &Request, flags: &Flags, config: &Config, maps: &mut Maps) -> Verdict {
+    let door = Door { number: 0, flags, requests: &config.requests };
+    door.judge(request, None, maps, &mut SeededEntropy::new(1, "maps")).0
 }
 
 /// All that any relay was asked for.
@@ -100,21 +99,40 @@ fn no_name_of_an_onion_or_an_exit_reaches_a_relay_and_others_do() {
     let mut shell = Shell::start(&mut network, setup_with(&cache, ""));
     assert!(shell.bootstrap(&mut network));
     let flags = port::parse("9050 IPv6Traffic", port::Kind::Names).unwrap().port.unwrap().flags;
-    let settings = Config::of(&Settings::new()).unwrap().0.requests;
     let open = ["echo.lab", "Echo.LAB", "onion.lab", "exit.lab.", "x.onion.lab", "notonion.lab", "an-exit.lab"];
-    let names = secret_names().into_iter().chain(open.map(str::to_owned));
-    let mut said = 0;
-    for name in names {
-        for command in [CONNECT, RESOLVE, RESOLVE_PTR] {
-            for request in in_every_language(command, &name) {
-                said += 1;
-                if let Some(wish) = request.and_then(|request| let_through(&request, &flags, &settings)) {
+    let (mut said, mut answered) = (0, 0);
+    // With addresses of ours for names as well: those are no names, and lead to none that is heard.
+    for torrc in ["", "AutomapHostsOnResolve 1\n"] {
+        let mut settings = Settings::new();
+        settings.add_text("torrc", torrc).unwrap();
+        let config = Config::of(&settings).unwrap().0;
+        let mut maps = Maps::new(&config.maps);
+        let names = secret_names().into_iter().chain(open.map(str::to_owned));
+        let requests = names.flat_map(|name| {
+            let commands = [CONNECT, RESOLVE, RESOLVE_PTR].into_iter();
+            commands
+                .flat_map(|command| in_every_language(command, &name))
+                .map(|it| (name.clone(), it))
+                .collect::<Vec<_>>()
+        });
+        for (name, request) in requests {
+            said += 1;
+            match request.map(|request| (judged(&request, &flags, &config, &mut maps), request)) {
+                Some((Verdict::Ask(wish), _)) => {
                     assert!(!is_secret(&name) || open.contains(&name.as_str()), "{name:?} is let through");
                     shell.request(&mut network, wish);
                 }
+                Some((Verdict::Answer(Found::Ip(ip)), request)) => {
+                    assert!(!torrc.is_empty());
+                    let back = Request { command: Command::Connect, host: Host::Ip(ip), port: 80, ..request };
+                    assert!(matches!(judged(&back, &flags, &config, &mut maps), Verdict::Refuse(_)), "{name}");
+                    answered += 1;
+                }
+                _ => {}
             }
         }
     }
+    assert!(answered > 20, "{answered}");
     assert!(said > 1000, "{said}");
     shell.run_until(&mut network, Duration::from_secs(20), |_| false);
     let asked = asked(&network);

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use cepa::internal::base::RsaId;
 use cepa::internal::base::country::Country;
-use cepa::internal::client::Progress;
 use cepa::internal::client::notices::Notice;
 use cepa::internal::client::state::{STATE, State};
+use cepa::internal::client::{Failure, Progress, Wish};
 use cepa::internal::directory::consensus::Flag;
 use cepa::internal::path::guards::sample::{DEFAULT, RESTRICTED};
 use cepa::internal::path::rules::Place;
@@ -312,4 +312,103 @@ fn few_guards_are_a_sample_of_their_own() {
     let ((after, restricted), _) = kept(shell, &mut world);
     assert_eq!(after, usual);
     assert!(restricted.len() == 2 && restricted.iter().all(|guard| few.contains(guard)));
+}
+
+/// The exits of the circuits that carried something.
+fn exits_used(shell: &Shell) -> BTreeSet<RsaId> {
+    shell.client.pool().iter().filter(|(_, it)| it.is_used()).filter_map(|(_, it)| it.exit()).collect()
+}
+
+/// A stream to a server of the lab by an exit that its user names.
+fn by(exit: &str, user: &str) -> Wish {
+    Wish { exit: Some(exit.to_owned()), ..connect("source-5000.lab", user) }
+}
+
+#[test]
+fn whoever_names_an_exit_gets_that_one() {
+    let mut world = World::new();
+    let exits = world.exits();
+    let [first, second] = [exits[0].id, exits[1].id];
+    let (name, other) = (exits[0].name.to_uppercase(), exits[2].id);
+    let options = format!("ExcludeNodes {first}\nExcludeExitNodes {other}\n");
+    let mut shell = world.start(&options);
+    assert!(shell.bootstrap(&mut world.network));
+    // One that is excluded as well, unless as an exit.
+    for (user, (named, id)) in
+        [(&*name, first), (&first.to_string(), first), (&second.to_string(), second)].into_iter().enumerate()
+    {
+        let before = exits_used(&shell);
+        let told = shell.serve(&mut world.network, by(named, &user.to_string()), MINUTE);
+        assert_eq!(told.read.len(), 5000, "{named}: {:?}", told.failure);
+        assert!(exits_used(&shell).difference(&before).all(|exit| *exit == id) && exits_used(&shell).contains(&id));
+    }
+    for unknown in [&other.to_string(), "nosuchrelay", &"AB".repeat(20), ""] {
+        let told = shell.serve(&mut world.network, by(unknown, "z"), MINUTE);
+        assert_eq!(told.failure, Some(Failure::UnknownExit), "{unknown}");
+    }
+    shell.configure(&mut world.network, setup_with(&world.cache, &format!("{options}StrictNodes 1\n")));
+    let told = shell.serve(&mut world.network, by(&first.to_string(), "y"), MINUTE);
+    assert_eq!(told.failure, Some(Failure::UnknownExit));
+    // Those who name none share no circuit that ends where they would not.
+    shell.configure(&mut world.network, setup_with(&world.cache, &options));
+    assert_eq!(shell.serve(&mut world.network, by(&first.to_string(), "x"), MINUTE).read.len(), 5000);
+    let before = shell.client.pool().iter().map(|(_, it)| it.streams).sum::<usize>();
+    assert_eq!(before, 0);
+    for _ in 0..5 {
+        let no = shell.request(&mut world.network, connect("echo.lab", "x"));
+        assert!(shell.run_until(&mut world.network, MINUTE, |shell| shell.requests[&no].is_open));
+        let carrying = shell.client.pool().iter().find(|(_, it)| it.streams > 0).and_then(|(_, it)| it.exit());
+        assert_ne!(carrying, Some(first));
+        shell.cancel(&mut world.network, no);
+    }
+}
+
+#[test]
+fn hosts_are_asked_by_the_same_exit_again() {
+    for (options, at_most) in [
+        ("TrackHostExits .lab\n", 1),
+        ("TrackHostExits source-5000.lab\nTrackHostExitsExpire 5 minutes\n", 1),
+        ("TrackHostExits other.lab\n", 4),
+        ("", 4),
+    ] {
+        let mut world = World::new();
+        let mut shell = world.start(options);
+        assert!(shell.bootstrap(&mut world.network));
+        let mut exits = BTreeSet::new();
+        for user in 0..20 {
+            let told = shell.serve(&mut world.network, connect("source-5000.lab", &user.to_string()), MINUTE);
+            assert_eq!(told.read.len(), 5000);
+            exits.extend(exits_used(&shell));
+        }
+        assert!(if at_most == 1 { exits.len() == 1 } else { exits.len() > 1 }, "{options}: {}", exits.len());
+        if at_most == 1 {
+            // "New identity" forgets it, and so does time.
+            let mut after = BTreeSet::new();
+            for user in 0..12 {
+                match options.contains("Expire") {
+                    true => drop(shell.run_until(&mut world.network, 6 * MINUTE, |_| false)),
+                    false => shell.new_identity(&mut world.network),
+                }
+                let told = shell.serve(&mut world.network, connect("source-5000.lab", &format!("u{user}")), MINUTE);
+                assert_eq!(told.read.len(), 5000);
+                after.extend(exits_used(&shell));
+            }
+            assert!(after.len() > 1, "{options}");
+        }
+    }
+}
+
+/// An exit that is gone is not waited for.
+#[test]
+fn a_host_whose_exit_is_gone_is_asked_by_another() {
+    let mut world = World::new();
+    let mut shell = world.start("TrackHostExits .\n");
+    assert!(shell.bootstrap(&mut world.network));
+    let told = shell.serve(&mut world.network, connect("source-5000.lab", "a"), MINUTE);
+    assert_eq!(told.read.len(), 5000);
+    let [gone] = exits_used(&shell).into_iter().collect::<Vec<_>>()[..] else { panic!("another number than one") };
+    let relay = world.network.relays().find(|relay| world.network.facts(*relay).ids.rsa == Some(gone)).unwrap();
+    world.network.cut(relay);
+    let told = shell.serve(&mut world.network, connect("source-5000.lab", "b"), 2 * MINUTE);
+    assert_eq!(told.read.len(), 5000, "{:?}", told.failure);
 }

@@ -20,7 +20,7 @@ use crate::directory::params::Param;
 use crate::path::bias::Tally;
 use crate::path::guards::Standing;
 use crate::path::rules::{Family, Target, may_leave};
-use crate::path::{Need, Path};
+use crate::path::{self, Hop, Need, Path};
 
 impl Pool {
     /// A path for a stream that waits.
@@ -32,6 +32,12 @@ impl Pool {
     ) -> Result<Path, Refusal> {
         if self.is_busy(world) {
             return Err(Refusal::Busy);
+        }
+        if let Some(only) = demand.only {
+            let relay = world.dir.by_rsa_id(&only).filter(|relay| !demand.avoided.contains(&only) && relay.is_usable());
+            let last = Box::new(Hop::of(&relay.ok_or(Refusal::Path(path::Error::NoExit))?));
+            let (is_stable, avoided) = (demand.is_stable, Arc::default());
+            return self.plan(&Need::To { last, is_foreign: false, is_stable, avoided }, Awaited::Now, world, entropy);
         }
         let avoided = Arc::new(demand.avoided.union(&self.busy).copied().collect());
         let targets = demand.target.into_iter().collect();
@@ -124,7 +130,7 @@ impl Pool {
                 circuit.is_clean()
                     && circuit.phase != Phase::Waiting
                     && (circuit.is_stable || !lasts(*port))
-                    && exit.is_some_and(|exit| self.lets_out(&exit, Some(target(*port)), world))
+                    && exit.is_some_and(|exit| self.lets_anybody_out(&exit, Some(target(*port)), world))
             };
             self.circuits.values().filter(serves).count() < wanted
         };

@@ -6,7 +6,6 @@
 use super::Kind::{Choice, Each, Exactly, Fraction, Integer, Number, PortNumbers, Relays, Seconds, Truth, Words};
 use super::{ANY, Entry, Kind, implemented, kept, refused};
 
-const CHOICE: &str = "which relays are chosen cannot be said yet";
 const BIAS: &str = "guards that fail circuits are judged as the consensus says";
 const CONFLUX: &str = "circuits have one path yet";
 const PADDING: &str = "circuits are not padded yet";
@@ -206,8 +205,20 @@ pub static ENTRIES: &[Entry] = &[
         "whether ExcludeNodes counts where nothing works without them",
         "network an_excluded_directory_is_asked_where_there_is_no_other_unless_that_is_strict",
     ),
-    refused("TrackHostExits", Words, "", "hosts that are to be asked by the same exit again", CHOICE),
-    kept("TrackHostExitsExpire", Seconds, "30 minutes", "for how long TrackHostExits remembers an exit", CHOICE),
+    implemented(
+        "TrackHostExits",
+        Words,
+        "",
+        "hosts that are to be asked by the same exit again",
+        "network hosts_are_asked_by_the_same_exit_again",
+    ),
+    implemented(
+        "TrackHostExitsExpire",
+        Seconds,
+        "30 minutes",
+        "for how long TrackHostExits remembers an exit",
+        "network hosts_are_asked_by_the_same_exit_again",
+    ),
     implemented(
         "UseEntryGuards",
         Truth,

@@ -164,7 +164,7 @@ impl Kind {
             Kind::Family => forms::family(text),
             Kind::Nickname => forms::nickname(text),
             Kind::Address => forms::address(text),
-            Kind::Network(network) => forms::network(text, network),
+            Kind::Network(network) => forms::network(text, network).map(|_| ()),
             Kind::Endpoint => forms::endpoint(text),
             Kind::Proxy => forms::proxy(text),
             Kind::Password => forms::password(text),

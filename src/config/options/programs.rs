@@ -10,7 +10,6 @@ use crate::config::port::Kind::{Addresses, Commands, Dns, Names, Others, Tunnels
 const CONTROL: &str = "there is no control port yet";
 const METRICS: &str = "there is no port for metrics yet";
 const TRANSPARENT: &str = "there are no transparent proxies yet";
-const MAPS: &str = "no address is mapped to another yet";
 const OWN_NUMBER: Kind = Kind::Number(0, u64::MAX);
 const PROXY_TYPES: Kind = OneOf(&["default", "tproxy"]);
 
@@ -59,8 +58,20 @@ pub static ENTRIES: &[Entry] = &[
         "take names that are none of hosts",
         "no exit could look such a name up",
     ),
-    refused("AutomapHostsOnResolve", Truth, "0", "give names that have no address one of ours", MAPS),
-    kept("AutomapHostsSuffixes", Words, ".onion,.exit", "which names AutomapHostsOnResolve means", MAPS),
+    implemented(
+        "AutomapHostsOnResolve",
+        Truth,
+        "0",
+        "give names that have no address one of ours",
+        "interop names_get_addresses_as_tor_gives_them",
+    ),
+    implemented(
+        "AutomapHostsSuffixes",
+        Words,
+        ".onion,.exit",
+        "which names AutomapHostsOnResolve means",
+        "lib names_get_addresses_and_keep_them",
+    ),
     implemented(
         "ClientDNSRejectInternalAddresses",
         Truth,
@@ -100,7 +111,7 @@ pub static ENTRIES: &[Entry] = &[
         "where programs speak HTTP CONNECT to us",
         "interop tunnels_are_answered_as_c_tor_answers",
     ),
-    refused("MapAddress", Lines, "", "which address is to stand for which", MAPS),
+    implemented("MapAddress", Lines, "", "which address is to stand for which", "ports addresses_stand_for_others"),
     kept("MetricsPort", Listeners(Others), "0", "where Prometheus asks how we are", METRICS),
     kept("MetricsPortPolicy", Lines, "", "who may ask at MetricsPort", METRICS),
     refused("NATDPort", Listeners(Addresses), "0", "where a firewall of BSD sends connections to", TRANSPARENT),
@@ -149,19 +160,19 @@ pub static ENTRIES: &[Entry] = &[
         "let the group open the sockets of SocksPort",
         "write GroupWritable behind the SocksPort instead",
     ),
-    refused(
+    implemented(
         "VirtualAddrNetworkIPv4",
         Kind::Network(forms::Network::V4),
         "127.192.0.0/10",
         "where mapped addresses are taken from",
-        MAPS,
+        "lib names_get_addresses_and_keep_them",
     ),
-    refused(
+    implemented(
         "VirtualAddrNetworkIPv6",
         Kind::Network(forms::Network::V6),
         "[FE80::]/10",
         "where mapped IPv6 addresses are taken from",
-        MAPS,
+        "lib names_get_addresses_and_keep_them",
     ),
     implemented(
         "WarnPlaintextPorts",

@@ -211,8 +211,18 @@ fn failures_are_told_in_the_programs_language() {
         let expected = reply(&[5, code, 0, 1, 0, 0, 0, 0, 0, 0]);
         assert_eq!(failed(agreed(Manner::default()), v5, failure), [expected, Output::Close]);
     }
-    let no_address = reply(&[5, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(failed(agreed(Manner::default()), v5, Failure::OnionHasNoAddress), [no_address, Output::Close]);
+    // A look-up that comes to nothing comes to an address of no type.
+    let look_up = b"\x05\xF0\x00\x03\x04host\x00\x00";
+    for (failure, extended_errors, code) in [
+        (Failure::OnionHasNoAddress, false, 4),
+        (Failure::TrafficOff, false, 4),
+        (Failure::BadOnion, false, 4),
+        (Failure::BadOnion, true, 0xF6),
+    ] {
+        let manner = Manner { extended_errors, ..Manner::default() };
+        let expected = reply(&[5, code, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(failed(agreed(manner), look_up, failure), [expected, Output::Close]);
+    }
     let v4 = b"\x04\x01\x41\x01\x02\x02\x02\x03\x00";
     assert_eq!(failed(socks(), v4, Failure::Refused), [reply(V4_FAILED), Output::Close]);
     let long = [&[5, 5, 0, 4][..], &[0; 18]].concat();
