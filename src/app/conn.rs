@@ -6,7 +6,7 @@
 //! "Negotiating and initializing channels", as far as TLS goes.
 
 use core::cell::{Cell, RefCell};
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::io::{self, BufRead, Read, Write};
 use std::rc::Rc;
@@ -14,13 +14,14 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, ClientConnection};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
 use super::driver::Driver;
 use super::runtime::SystemEntropy;
 use crate::client::junction::LinkNo;
 use crate::client::links::Way;
+use crate::config::Links;
 use crate::crypto::tls::{self, Provider};
 use crate::link::frame::READ_LEN;
 use crate::link::identity::LeafDigest;
@@ -32,9 +33,10 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// How much of a proxy's answer is read at once; ours.
 const ANSWER_LEN: usize = 1024;
 
-/// How TLS is spoken to all relays.
+/// How TLS is spoken to all relays, and by which sockets.
 pub struct Dialler {
     config: Arc<ClientConfig>,
+    sockets: Cell<Sockets>,
     /// Where a read goes before TLS takes it; one for all, since nothing waits meanwhile.
     scratch: RefCell<Vec<u8>>,
 }
@@ -42,11 +44,17 @@ pub struct Dialler {
 impl Dialler {
     /// With the fastest cryptography that this processor can run.
     pub fn new(provider: Provider) -> Dialler {
-        Dialler { config: tls::client_config(provider), scratch: RefCell::new(vec![0; READ_LEN]) }
+        let (config, scratch) = (tls::client_config(provider), RefCell::new(vec![0; READ_LEN]));
+        Dialler { config, sockets: Cell::default(), scratch }
+    }
+
+    /// From now on sockets are as the user wants them.
+    pub fn configure(&self, links: &Links) {
+        self.sockets.set(Sockets { from: links.from, buffers: links.buffers });
     }
 
     async fn reach(&self, to: SocketAddr, way: Way) -> io::Result<(Channel, LeafDigest)> {
-        let tcp = connect(to, way).await?;
+        let tcp = connect(to, way, self.sockets.get()).await?;
         tcp.set_nodelay(true)?;
         let name = tls::random_server_name(&mut SystemEntropy);
         let mut tls = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
@@ -59,16 +67,45 @@ impl Dialler {
     }
 }
 
+/// What sockets to relays are like.
+#[derive(Clone, Copy, Default)]
+struct Sockets {
+    /// From which addresses they are dialled: of IPv4 and of IPv6.
+    from: [Option<IpAddr>; 2],
+    /// How small their buffers are.
+    buffers: Option<u32>,
+}
+
+impl Sockets {
+    /// TCP to there. C tor: whoever is on this machine is dialled from wherever.
+    async fn connect(self, to: SocketAddr) -> io::Result<TcpStream> {
+        let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(size) = self.buffers {
+            // They are a wish, which the system may not grant.
+            let _ = socket.set_send_buffer_size(size).and(socket.set_recv_buffer_size(size));
+        }
+        if let Some(from) = self.source(to.ip()) {
+            socket.bind(SocketAddr::new(from, 0))?;
+        }
+        socket.connect(to).await
+    }
+
+    fn source(self, to: IpAddr) -> Option<IpAddr> {
+        let mut all = self.from.into_iter().flatten().filter(|_| !to.is_loopback());
+        all.find(|from| from.is_ipv4() == to.is_ipv4())
+    }
+}
+
 /// TCP to a relay, by whoever connects for us, if anybody does.
-async fn connect(to: SocketAddr, way: Way) -> io::Result<TcpStream> {
+async fn connect(to: SocketAddr, way: Way, sockets: Sockets) -> io::Result<TcpStream> {
     match way {
         Way::Proxy(proxy) => {
             let outward = Outward::new(&proxy, to).map_err(io::Error::other)?;
-            let tcp = TcpStream::connect(proxy.at).await?;
+            let tcp = sockets.connect(proxy.at).await?;
             negotiate(&tcp, outward).await?;
             Ok(tcp)
         }
-        _ => TcpStream::connect(to).await,
+        _ => sockets.connect(to).await,
     }
 }
 
@@ -285,5 +322,48 @@ impl Write for Now<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::runtime::executor;
+    use super::*;
+    use crate::config::{Config, Settings};
+
+    fn sockets(text: &str) -> Sockets {
+        let mut settings = Settings::new();
+        settings.add_text("torrc", text).unwrap();
+        let dialler = Dialler::new(Provider::best());
+        dialler.configure(&Config::of(&settings).unwrap().0.links);
+        dialler.sockets.get()
+    }
+
+    #[test]
+    fn a_socket_is_bound_and_small_as_the_user_wants() {
+        let from = |text: &str, to: &str| sockets(text).source(to.parse().unwrap()).map(|from| from.to_string());
+        let both = "OutboundBindAddress 192.0.2.1\nOutboundBindAddress [2001:db8::1]\n";
+        for (text, to, expected) in [
+            ("", "198.51.100.1", None),
+            (both, "198.51.100.1", Some("192.0.2.1")),
+            (both, "2001:db8::9", Some("2001:db8::1")),
+            (both, "127.0.0.1", None),
+            ("OutboundBindAddress 192.0.2.1\n", "2001:db8::9", None),
+            ("OutboundBindAddress 192.0.2.1\nOutboundBindAddressOR 192.0.2.2\n", "198.51.100.1", Some("192.0.2.2")),
+        ] {
+            assert_eq!(from(text, to).as_deref(), expected, "{text} {to}");
+        }
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let room = |text: &str| {
+            let tcp = executor().unwrap().block_on(sockets(text).connect(to)).unwrap();
+            socket2::SockRef::from(&tcp).send_buffer_size().unwrap()
+        };
+        let (usual, small) = (room(""), room("ConstrainedSockets 1\nConstrainedSockSize 4096\n"));
+        assert!(small < usual && small <= 2 * 8192, "{small} {usual}");
+        // Bound to what is not ours, it is not dialled at all.
+        let stranger = sockets("OutboundBindAddress 192.0.2.1\n");
+        let dialled = executor().unwrap().block_on(stranger.connect("198.51.100.1:1".parse().unwrap()));
+        assert_eq!(dialled.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
     }
 }

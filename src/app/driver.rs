@@ -160,6 +160,7 @@ impl Reader for Delivery<'_> {
 impl Driver {
     /// A driver of a client of that configuration.
     pub fn new(setup: Setup, dialler: Dialler, files: Files, clock: SystemClock, log: Rc<Logger>) -> Rc<Driver> {
+        dialler.configure(&setup.config.links);
         Rc::new(Driver {
             requests: RefCell::new(Rc::new(setup.config.requests.clone())),
             atlas: RefCell::new(Atlas::of(&setup.config)),
@@ -242,6 +243,7 @@ impl Driver {
         self.requests.replace(Rc::new(setup.config.requests.clone()));
         self.atlas.replace(Atlas::of(&setup.config));
         self.maps.borrow_mut().configure(&setup.config.maps);
+        self.dialler.configure(&setup.config.links);
         self.with(|client, now| client.handle_config(setup, now, &mut SystemEntropy));
     }
 

@@ -26,7 +26,7 @@ use crate::circuit::hop::StreamAt;
 use crate::directory::NetDir;
 use crate::directory::download::Backoff;
 use crate::directory::params::Param;
-use crate::path::bias::{Alarm, Closer, PathBias, Tally};
+use crate::path::bias::{Alarm, Closer, Limits, PathBias, Tally};
 use crate::path::guards::sample::{DEFAULT, RESTRICTED, Record};
 use crate::path::guards::{Choice, Guards, Pending, Standing};
 use crate::path::rules::{Avoided, Place, Rules, Target, Wishes, may_leave, may_leave_somewhere};
@@ -53,6 +53,11 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
+    /// By what guards are judged.
+    fn limits(&self) -> Limits {
+        Limits::of(self.dir.consensus().params(), &self.setup.bias())
+    }
+
     fn view(&self, dropped: &'a Avoided) -> View<'a> {
         let rules = Rules {
             are_subnets_distinct: self.setup.config.circuits.distinct_subnets,
@@ -320,7 +325,7 @@ impl Pool {
         self.guards.update(view.scene(), entropy);
         self.bias.forget_others(&self.guards);
         if !core::mem::replace(&mut self.is_recalled, true) {
-            self.bias.recall(&self.guards, world.dir.consensus().params());
+            self.bias.recall(&self.guards, &world.limits());
         }
         self.busy.clear();
     }
@@ -512,14 +517,14 @@ impl Pool {
         circuit.company.join(demand.facts, demand.fields);
         circuit.streams += 1;
         if let Some(tally) = &mut circuit.tally {
-            self.alarms.extend(self.bias.on_use(tally, &mut self.guards, world.dir.consensus().params()));
+            self.alarms.extend(self.bias.on_use(tally, &mut self.guards, &world.limits()));
         }
     }
 
     /// The far end answered a stream in a way that only it could.
-    pub fn on_answered(&mut self, no: TunnelNo, dir: Option<&NetDir>) {
-        if let (Some(Circuit { tally: Some(tally), .. }), Some(dir)) = (self.circuits.get_mut(&no), dir) {
-            self.alarms.extend(self.bias.on_use_succeeded(tally, &mut self.guards, dir.consensus().params()));
+    pub fn on_answered(&mut self, no: TunnelNo, world: Option<&World<'_>>) {
+        if let (Some(Circuit { tally: Some(tally), .. }), Some(world)) = (self.circuits.get_mut(&no), world) {
+            self.alarms.extend(self.bias.on_use_succeeded(tally, &mut self.guards, &world.limits()));
         }
     }
 
@@ -637,7 +642,7 @@ impl Pool {
         }
         let guard = circuit.path.guard;
         if let Some(tally) = &mut circuit.tally {
-            self.alarms.extend(self.bias.on_attempt(tally, &mut self.guards, world.dir.consensus().params()));
+            self.alarms.extend(self.bias.on_attempt(tally, &mut self.guards, &world.limits()));
         }
         if let Some(choice) = guard {
             let standing = self.on_guard(&choice, world, entropy);

@@ -19,7 +19,6 @@ use crate::base::RsaId;
 use crate::base::random::Entropy;
 use crate::base::time::{Now, Tick};
 use crate::circuit::hop::HopNo;
-use crate::directory::params::Param;
 use crate::path::rules::{Family, Rules};
 use crate::path::{Hop, MAX_GIVEN, Path};
 use crate::wire::relay_msg::EndReason;
@@ -89,7 +88,7 @@ impl Client {
         if circuit.phase != Phase::Open {
             return Err(Refused::NotBuilt);
         }
-        let with_ed25519 = self.dir().is_some_and(|dir| dir.consensus().params().is_on(Param::ExtendByEd25519Id));
+        let with_ed25519 = self.extends_by_ed25519();
         let path = hops.iter().map(|hop| path_hop(hop, with_ed25519)).collect();
         let tunnel = self.junction.tunnel_mut(no).ok_or(Refused::NoSuchCircuit)?;
         tunnel.extend(LEG, path, now.tick + BUILD_LIMIT).map_err(|_| Refused::BadPath)?;

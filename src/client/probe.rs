@@ -13,6 +13,7 @@ use super::Client;
 use super::circuits::{End, Probe};
 use super::events::{CircuitReason, CircuitStatus};
 use super::junction::TunnelNo;
+use super::world;
 use crate::base::random::{Entropy, array};
 use crate::base::time::Now;
 use crate::circuit::Ended;
@@ -68,7 +69,7 @@ impl Client {
         let probe = self.pool.get(no).and_then(|circuit| circuit.probe).filter(|probe| probe.stream == stream);
         let Some(probe) = probe else { return };
         if why.is_some_and(|why| is_refusal_of(probe.wanted, why)) {
-            self.pool.on_answered(no, self.bootstrap.dir());
+            self.pool.on_answered(no, world(&self.bootstrap, &self.setup, now).as_ref());
         }
         self.drop_circuit(no, End::Ours, CircuitReason::Finished, now, entropy);
     }

@@ -11,7 +11,7 @@ use super::events::{StreamReason, StreamStatus};
 use super::junction::TunnelNo;
 use super::streams::{self, Exit, Failure, Fate, Found, RequestNo, State, What, Wish};
 use super::upkeep::Hope;
-use super::{Client, Output, tracks};
+use super::{Client, Output, tracks, world};
 use crate::base::RsaId;
 use crate::base::random::Entropy;
 use crate::base::redact::Sensitive;
@@ -166,7 +166,7 @@ impl Client {
         now: Now,
     ) {
         self.streams.on_connected(no);
-        self.pool.on_answered(tunnel, self.bootstrap.dir());
+        self.pool.on_answered(tunnel, world(&self.bootstrap, &self.setup, now).as_ref());
         if let Some((ip, seconds)) = address
             && let Some(host) = self.streams.get(no).and_then(|request| name_of(&request.wish.what))
         {
@@ -179,7 +179,7 @@ impl Client {
 
     /// A look-up was answered, and is over.
     pub(super) fn on_resolved(&mut self, tunnel: TunnelNo, no: RequestNo, answers: &[(Answer, u32)], now: Now) {
-        self.pool.on_answered(tunnel, self.bootstrap.dir());
+        self.pool.on_answered(tunnel, world(&self.bootstrap, &self.setup, now).as_ref());
         let Some(request) = self.streams.get(no) else { return };
         let found = streams::choose(answers, &request.wish.what);
         let (from, seconds) = (asked_for(&request.wish.what), answers.first().map_or(0, |(_, seconds)| *seconds));
@@ -265,7 +265,7 @@ impl Client {
             Ended::WithCircuit(_) => false,
         };
         if is_of_exit {
-            self.pool.on_answered(tunnel, self.bootstrap.dir());
+            self.pool.on_answered(tunnel, world(&self.bootstrap, &self.setup, now).as_ref());
         }
     }
 

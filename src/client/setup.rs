@@ -6,7 +6,7 @@
 
 use super::bootstrap::{self, Asking};
 use super::links::Way;
-use super::streams::MAX_HELD;
+use super::streams::{LEAST_HELD, MAX_HELD};
 use super::wishes::UserWishes;
 use crate::base::time::Wall;
 use crate::config::outward::Language;
@@ -14,7 +14,9 @@ use crate::config::values::{Choice, Wanted};
 use crate::config::{Complaint, Config, Given, Objection};
 use crate::directory::Error;
 use crate::directory::authorities::{Authority, Fallback};
+use crate::directory::params::{Param, Params};
 use crate::link::padding::Mode;
+use crate::path::bias;
 use crate::path::guards;
 use crate::path::rules::Reach;
 use crate::path::timeout;
@@ -53,7 +55,9 @@ impl Setup {
         let directory =
             bootstrap::Wish { authorities, fallbacks, uses_default_fallbacks, keeps_files: false, released: RELEASED };
         let wishes = UserWishes::of(&config);
-        Ok(Setup { config, keeps_files: false, most_held: MAX_HELD, directory, wishes })
+        let most_held = config.requests.most_held.map(|held| usize::try_from(held).unwrap_or(usize::MAX));
+        let most_held = most_held.map_or(MAX_HELD, |held| held.max(LEAST_HELD));
+        Ok(Setup { config, keeps_files: false, most_held, directory, wishes })
     }
 
     /// The same, of a program that was made then.
@@ -85,6 +89,18 @@ impl Setup {
             primary: number(wish.primary),
             lifetime: Some(wish.lifetime).filter(|lifetime| !lifetime.is_zero()),
         }
+    }
+
+    /// How guards are judged.
+    pub(super) fn bias(&self) -> bias::Wish {
+        let wish = &self.config.guards.bias;
+        let ([min_circuits, min_uses], [scale_circuits, scale_uses]) = (wish.least, wish.scaled);
+        let drops = match wish.drops {
+            Choice::Auto => None,
+            choice => Some(choice == Choice::Yes),
+        };
+        let (circuits, uses) = (wish.circuits, wish.uses);
+        bias::Wish { min_circuits, min_uses, scale_circuits, scale_uses, circuits, uses, drops }
     }
 
     /// How directories are asked.
@@ -120,6 +136,14 @@ impl Setup {
     pub(super) fn build_times(&self) -> timeout::Wish {
         let circuits = &self.config.circuits;
         timeout::Wish { initial: circuits.build_timeout, is_fixed: !circuits.learns_timeout }
+    }
+
+    /// Whether relays are told the next one's Ed25519 key.
+    pub(super) fn extends_by_ed25519(&self, params: Option<&Params>) -> bool {
+        match self.config.circuits.extends_by_ed25519 {
+            Choice::Auto => params.is_some_and(|params| params.is_on(Param::ExtendByEd25519Id)),
+            choice => choice == Choice::Yes,
+        }
     }
 
     /// How links are padded.
@@ -181,6 +205,18 @@ mod tests {
             ("ConnectionPadding 0", Mode::Off),
         ] {
             assert_eq!(setup(text).unwrap().padding(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn relays_are_told_of_the_next_ones_key_as_the_user_wants() {
+        let [off, on] = ["", "ExtendByEd25519ID=1"].map(|text| Params::parse(text.split_whitespace()).unwrap());
+        for (text, expected) in
+            [("", [false, false, true]), ("ExtendByEd25519ID 0", [false; 3]), ("ExtendByEd25519ID 1", [true; 3])]
+        {
+            let setup = setup(text).unwrap();
+            let said = [None, Some(&off), Some(&on)].map(|params| setup.extends_by_ed25519(params));
+            assert_eq!(said, expected, "{text}");
         }
     }
 }

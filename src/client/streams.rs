@@ -41,6 +41,8 @@ const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_
 /// machine better; ours, half of the least board. C tor: `MaxMemInQueues`, by what the machine
 /// has, and 256 megabytes at least.
 pub const MAX_HELD: usize = 32 << 20;
+/// However little the user lets us hold, a few streams fit into it; ours.
+pub const LEAST_HELD: usize = 1 << 20;
 /// If it is more, as much is given up as leaves so many tenths. C tor:
 /// `FRACTION_OF_DATA_TO_RETAIN_ON_OOM`.
 const RETAINED_TENTHS: usize = 9;

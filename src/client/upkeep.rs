@@ -58,7 +58,7 @@ impl Client {
         }
         if self.can_build && self.bootstrap.is_live(now.wall) && !self.bootstrap.is_too_old() {
             self.serve(now, entropy);
-            if !self.is_dormant(now.tick) {
+            if self.setup.config.circuits.are_built_ahead && !self.is_dormant(now.tick) {
                 self.build_ahead(now, entropy);
             }
         }
@@ -330,11 +330,16 @@ impl Client {
         let is_up = self.links.is_up(link);
         let step = if is_up { Progress::CircuitCreate } else { Progress::CircuitConnecting };
         self.reach([Progress::Starting, step]);
-        let with_ed25519 = self.dir().is_some_and(|dir| dir.consensus().params().is_on(Param::ExtendByEd25519Id));
+        let with_ed25519 = self.extends_by_ed25519();
         let hops = path.hops.iter().map(|hop| path_hop(hop, with_ed25519)).collect();
         let no = self.next_tunnel();
         self.junction.add_tunnel(no, link, hops, now.tick + BUILD_LIMIT, entropy).ok()?;
         Some((no, link))
+    }
+
+    /// Whether relays are told the next one's Ed25519 key.
+    pub(super) fn extends_by_ed25519(&self) -> bool {
+        self.setup.extends_by_ed25519(self.dir().map(|dir| dir.consensus().params()))
     }
 
     pub(super) fn when_to_look(&mut self, now: Now) -> Option<Tick> {

@@ -36,7 +36,7 @@ const PASSWORD_LEN: usize = 29;
 
 const FAMILY: Wanted = Wanted::Other("names or fingerprints of relays between commas");
 const NICKNAME: Wanted = Wanted::Other("1 to 19 letters and digits");
-const ADDRESS: Wanted = Wanted::Other("an address");
+pub(super) const ADDRESS: Wanted = Wanted::Other("an address");
 const ENDPOINT: Wanted = Wanted::Other("HOST or HOST:PORT");
 const PROXY: Wanted = Wanted::Other("haproxy HOST:PORT");
 const PASSWORD: Wanted = Wanted::Other("what --hash-password prints");

@@ -22,6 +22,7 @@ pub mod torrc;
 pub mod values;
 
 use core::fmt;
+use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -368,6 +369,8 @@ pub struct Requests {
     pub warned_ports: Vec<u16>,
     /// Ports that are refused.
     pub refused_ports: Vec<u16>,
+    /// What all programs together may leave unread and have unsent, if the user says so.
+    pub most_held: Option<u64>,
     /// Refuse private addresses.
     pub refuses_internal: bool,
     /// Do not believe exits that answer with them.
@@ -395,6 +398,10 @@ pub struct Circuits {
     pub distinct_subnets: bool,
     /// Whether they may extend to relays on private addresses.
     pub allows_private: bool,
+    /// Whether relays are told the next one's Ed25519 key, if the user says so.
+    pub extends_by_ed25519: Choice,
+    /// Whether any are built before they are wanted.
+    pub are_built_ahead: bool,
     /// Hosts that are asked by the same exit again.
     pub tracked_hosts: Vec<String>,
     /// For how long after they were asked last.
@@ -425,6 +432,23 @@ pub struct Guards {
     pub primary: u64,
     /// How long one is kept.
     pub lifetime: Duration,
+    /// How one is judged by what becomes of its circuits.
+    pub bias: Bias,
+}
+
+/// How guards are judged. What is not said is left to the consensus.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bias {
+    /// How many circuits and how many uses there must be.
+    pub least: [Option<f64>; 2],
+    /// After how many circuits and uses old ones count less.
+    pub scaled: [Option<f64>; 2],
+    /// Below which rate of circuits the user is told, warned, and told of an attack.
+    pub circuits: [Option<f64>; 3],
+    /// Below which rate of uses the user is told, and told of an attack.
+    pub uses: [Option<f64>; 2],
+    /// Whether guards that seem to attack are given up.
+    pub drops: Choice,
 }
 
 /// How relays are reached.
@@ -446,6 +470,10 @@ pub struct Links {
     pub proxy: Option<Proxy>,
     /// Where relays may be dialled at.
     pub firewall: Policy,
+    /// From which addresses they are dialled: of IPv4 and of IPv6.
+    pub from: [Option<IpAddr>; 2],
+    /// How small the buffers of sockets are to be.
+    pub buffers: Option<u32>,
 }
 
 /// When to sleep.
@@ -549,6 +577,7 @@ impl Reader<'_> {
             logs_safety: self.truth("TestSocks")?,
             warned_ports: self.port_numbers("WarnPlaintextPorts")?,
             refused_ports: self.port_numbers("RejectPlaintextPorts")?,
+            most_held: Some(self.single("MaxMemInQueues", values::size)?).filter(|size| *size > 0),
             refuses_internal: self.truth("ClientRejectInternalAddresses")?,
             refuses_internal_answers: self.truth("ClientDNSRejectInternalAddresses")?,
         })
@@ -565,6 +594,8 @@ impl Reader<'_> {
             long_lived_ports: self.port_numbers("LongLivedPorts")?,
             distinct_subnets: self.truth("EnforceDistinctSubnets")?,
             allows_private: self.truth("ExtendAllowPrivateAddresses")?,
+            extends_by_ed25519: self.choice("ExtendByEd25519ID")?,
+            are_built_ahead: !self.truth("__DisablePredictedCircuits")?,
             tracked_hosts: self.words("TrackHostExits")?,
             track_expire: self.time("TrackHostExitsExpire")?,
             paths_needed: self.paths_needed()?,
@@ -588,6 +619,23 @@ impl Reader<'_> {
             for_directory: self.number("NumDirectoryGuards")?,
             primary: self.number("NumPrimaryGuards")?,
             lifetime: self.time("GuardLifetime")?,
+            bias: self.bias()?,
+        })
+    }
+
+    /// C tor: what is below these counts as not said.
+    fn bias(&mut self) -> Result<Bias, Complaint> {
+        let number = |name, least: i64| {
+            let given = self.single(name, values::integer)?;
+            Ok(i32::try_from(given).ok().filter(|_| given >= least).map(f64::from))
+        };
+        let rate = |name| Ok(Some(self.fraction(name)?).filter(|rate| *rate >= 0.0));
+        Ok(Bias {
+            least: [number("PathBiasCircThreshold", 5)?, number("PathBiasUseThreshold", 3)?],
+            scaled: [number("PathBiasScaleThreshold", 10)?, number("PathBiasScaleUseThreshold", 10)?],
+            circuits: [rate("PathBiasNoticeRate")?, rate("PathBiasWarnRate")?, rate("PathBiasExtremeRate")?],
+            uses: [rate("PathBiasNoticeUseRate")?, rate("PathBiasExtremeUseRate")?],
+            drops: self.choice("PathBiasDropGuards")?,
         })
     }
 
@@ -606,7 +654,30 @@ impl Reader<'_> {
             keepalive: self.time("KeepalivePeriod")?,
             proxy: self.proxy()?,
             firewall: self.firewall()?,
+            from: self.source()?,
+            buffers: self.buffers()?,
         })
+    }
+
+    /// C tor: `OutboundBindAddressOR` goes before `OutboundBindAddress`, and there is one of a kind.
+    fn source(&mut self) -> Result<[Option<IpAddr>; 2], Complaint> {
+        let mut from = [None; 2];
+        for name in ["OutboundBindAddress", "OutboundBindAddressOR"] {
+            let mut own = [None; 2];
+            for given in self.settings.given(name) {
+                let ip = self.check(name, given, forms::ip(given.value.trim()).ok_or(forms::ADDRESS))?;
+                let slot = own.get_mut(usize::from(ip.is_ipv6())).filter(|slot| slot.is_none());
+                let slot = slot.ok_or(Wanted::Other("one address of IPv4 and one of IPv6"));
+                *self.check(name, given, slot)? = Some(ip);
+            }
+            from = [0, 1].map(|at| own.get(at).copied().flatten().or(from.get(at).copied().flatten()));
+        }
+        Ok(from)
+    }
+
+    fn buffers(&mut self) -> Result<Option<u32>, Complaint> {
+        let size = self.single("ConstrainedSockSize", values::size)?;
+        Ok(self.truth("ConstrainedSockets")?.then(|| u32::try_from(size).unwrap_or(u32::MAX)))
     }
 
     fn dormancy(&mut self) -> Result<Dormancy, Complaint> {

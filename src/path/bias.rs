@@ -2,8 +2,8 @@
 //! through whose exits are its friends' shows by the many that fail.
 //!
 //! Counts, and says once what a count means; judges no circuit, sends no probe (`client` does),
-//! and forgets no guard: one that fares extremely badly is not used only if the consensus says so
-//! (`pb_dropguards`), which it does not, because a crowded network looks the same. Called by
+//! and forgets no guard: one that fares extremely badly is not used only if the user or the
+//! consensus says so (`pb_dropguards`), which it does not, because a crowded network looks the same. Called by
 //! `client` with what becomes of circuits; the counters are in the guard's record, and so in
 //! the state file. Spec: path-spec, "Detecting route manipulation by guard nodes (path bias)".
 //! C tor: feature/client/circpathbias.c.
@@ -92,6 +92,66 @@ pub enum Aspect {
     Uses,
 }
 
+/// What the user says of how guards are judged; what is not said is the consensus's to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Wish {
+    /// How many circuits of a guard there must be.
+    pub min_circuits: Option<f64>,
+    /// How many uses.
+    pub min_uses: Option<f64>,
+    /// After how many circuits old ones count less.
+    pub scale_circuits: Option<f64>,
+    /// After how many uses.
+    pub scale_uses: Option<f64>,
+    /// Below which rate of circuits each level begins: notice, warn, extreme.
+    pub circuits: [Option<f64>; 3],
+    /// The same of uses: notice, extreme.
+    pub uses: [Option<f64>; 2],
+    /// Whether guards that fare extremely badly are given up.
+    pub drops: Option<bool>,
+}
+
+/// By what guards are judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    min_circuits: f64,
+    min_uses: f64,
+    scale_circuits: f64,
+    scale_uses: f64,
+    /// By what counters are scaled down.
+    ratio: f64,
+    notice: f64,
+    warn: f64,
+    extreme: f64,
+    notice_use: f64,
+    extreme_use: f64,
+    drops: bool,
+}
+
+impl Limits {
+    /// What the user says, and the consensus where the user says nothing. C tor: counters are never
+    /// scaled up.
+    pub fn of(params: &Params, wish: &Wish) -> Limits {
+        let number = |wish: Option<f64>, param| wish.unwrap_or_else(|| f64::from(params.get(param)));
+        let rate = |wish: Option<f64>, param| wish.unwrap_or_else(|| f64::from(params.get(param)) / 100.0);
+        let below = params.get(Param::PbScaleFactor);
+        let ([notice, warn, extreme], [notice_use, extreme_use]) = (wish.circuits, wish.uses);
+        Limits {
+            min_circuits: number(wish.min_circuits, Param::PbMinCircs),
+            min_uses: number(wish.min_uses, Param::PbMinUse),
+            scale_circuits: number(wish.scale_circuits, Param::PbScaleCircs),
+            scale_uses: number(wish.scale_uses, Param::PbScaleUse),
+            ratio: f64::from(params.get(Param::PbMultFactor).min(below)) / f64::from(below),
+            notice: rate(notice, Param::PbNoticePct),
+            warn: rate(warn, Param::PbWarnPct),
+            extreme: rate(extreme, Param::PbExtremePct),
+            notice_use: rate(notice_use, Param::PbNoticeUsePct),
+            extreme_use: rate(extreme_use, Param::PbExtremeUsePct),
+            drops: wish.drops.unwrap_or_else(|| params.is_on(Param::PbDropGuards)),
+        }
+    }
+}
+
 /// That a guard fares badly, said once for each level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alarm {
@@ -137,14 +197,14 @@ impl PathBias {
 
     /// Drops those of an earlier run that fared extremely badly, if that is what the consensus
     /// wants. C tor: `pathbias_check_close_success_count`, however few circuits there were.
-    pub fn recall(&mut self, guards: &Guards, params: &Params) {
+    pub fn recall(&mut self, guards: &Guards, limits: &Limits) {
         let is_bad = |bias: &Bias| {
             let Bias([use_attempts, use_successes, attempts, _, closed, ..]) = bias;
             let rates = [(Aspect::Circuits, closed, attempts), (Aspect::Uses, use_successes, use_attempts)];
             let mut rates = rates.into_iter().filter(|(_, _, number)| **number > 0.0);
-            rates.any(|(aspect, good, number)| level(aspect, good / number, params) == Some(Level::Extreme))
+            rates.any(|(aspect, good, number)| level(aspect, good / number, limits) == Some(Level::Extreme))
         };
-        if params.is_on(Param::PbDropGuards) {
+        if limits.drops {
             let bad = guards.records().filter(|record| is_bad(&record.bias));
             self.dropped.extend(bad.map(|record| record.id));
         }
@@ -159,16 +219,16 @@ impl PathBias {
     /// The first hop is built, and the second is asked for. C tor: from here on a circuit
     /// counts, because a relay that tampers would do so beyond the first hop. If its guard is
     /// [dropped](Self::dropped) by now, it must be closed.
-    pub fn on_attempt(&mut self, tally: &mut Tally, guards: &mut Guards, params: &Params) -> Option<Alarm> {
+    pub fn on_attempt(&mut self, tally: &mut Tally, guards: &mut Guards, limits: &Limits) -> Option<Alarm> {
         if tally.state != State::New {
             return None;
         }
         self.go(tally, State::Attempted);
         let open = self.open(&tally.guard);
         let bias = &mut guards.record_mut(&tally.guard)?.bias;
-        let alarm = self.judge(tally.guard, Aspect::Circuits, open, bias, params);
+        let alarm = self.judge(tally.guard, Aspect::Circuits, open, bias, limits);
         if !self.dropped.contains(&tally.guard) {
-            scale_circuits(bias, open, params);
+            scale_circuits(bias, open, limits);
             let Bias([_, _, attempts, ..]) = bias;
             *attempts += 1.0;
         }
@@ -184,23 +244,23 @@ impl PathBias {
     }
 
     /// A stream is asked for, or what else it was built for.
-    pub fn on_use(&mut self, tally: &mut Tally, guards: &mut Guards, params: &Params) -> Option<Alarm> {
+    pub fn on_use(&mut self, tally: &mut Tally, guards: &mut Guards, limits: &Limits) -> Option<Alarm> {
         if tally.state != State::Built {
             return None;
         }
         let open = self.open(&tally.guard);
         self.go(tally, State::UseAttempted);
         let bias = &mut guards.record_mut(&tally.guard)?.bias;
-        let alarm = self.judge(tally.guard, Aspect::Uses, open, bias, params);
-        scale_uses(bias, open, params);
+        let alarm = self.judge(tally.guard, Aspect::Uses, open, bias, limits);
+        scale_uses(bias, open, limits);
         let Bias([attempts, ..]) = bias;
         *attempts += 1.0;
         alarm
     }
 
     /// Its exit answered in a way that only it could.
-    pub fn on_use_succeeded(&mut self, tally: &mut Tally, guards: &mut Guards, params: &Params) -> Option<Alarm> {
-        let alarm = self.on_use(tally, guards, params);
+    pub fn on_use_succeeded(&mut self, tally: &mut Tally, guards: &mut Guards, limits: &Limits) -> Option<Alarm> {
+        let alarm = self.on_use(tally, guards, limits);
         if tally.state == State::UseAttempted {
             self.go(tally, State::UseSucceeded);
         }
@@ -264,19 +324,21 @@ impl PathBias {
 
     /// What the counters mean, if that was not said before. C tor: `pathbias_measure_close_rate`
     /// and `pathbias_measure_use_rate`. Circuits that are open count as good.
-    fn judge(&mut self, guard: RsaId, aspect: Aspect, open: Open, bias: &Bias, params: &Params) -> Option<Alarm> {
+    fn judge(&mut self, guard: RsaId, aspect: Aspect, open: Open, bias: &Bias, limits: &Limits) -> Option<Alarm> {
         let Bias([use_attempts, use_successes, attempts, _, closed, ..]) = bias;
         let (most, number, good) = match aspect {
-            Aspect::Circuits => (Param::PbMinCircs, *attempts, closed + open.count(State::Built, State::UseSucceeded)),
+            Aspect::Circuits => {
+                (limits.min_circuits, *attempts, closed + open.count(State::Built, State::UseSucceeded))
+            }
             Aspect::Uses => {
-                (Param::PbMinUse, *use_attempts, use_successes + open.count(State::UseAttempted, State::UseSucceeded))
+                (limits.min_uses, *use_attempts, use_successes + open.count(State::UseAttempted, State::UseSucceeded))
             }
         };
-        if number <= f64::from(params.get(most)) {
+        if number <= most {
             return None;
         }
-        let level = level(aspect, good / number, params)?;
-        let level = if level == Level::Extreme && params.is_on(Param::PbDropGuards) { Level::Dropped } else { level };
+        let level = level(aspect, good / number, limits)?;
+        let level = if level == Level::Extreme && limits.drops { Level::Dropped } else { level };
         if level == Level::Dropped {
             self.dropped.insert(guard);
         }
@@ -289,17 +351,14 @@ impl PathBias {
 }
 
 /// C tor: a limit of zero is never undercut, and so turns its level off.
-fn level(aspect: Aspect, rate: f64, params: &Params) -> Option<Level> {
-    let limits: &[(Param, Level)] = match aspect {
-        Aspect::Circuits => &[
-            (Param::PbExtremePct, Level::Extreme),
-            (Param::PbWarnPct, Level::Warn),
-            (Param::PbNoticePct, Level::Notice),
-        ],
-        Aspect::Uses => &[(Param::PbExtremeUsePct, Level::Extreme), (Param::PbNoticeUsePct, Level::Notice)],
+fn level(aspect: Aspect, rate: f64, limits: &Limits) -> Option<Level> {
+    let known: &[(f64, Level)] = match aspect {
+        Aspect::Circuits => {
+            &[(limits.extreme, Level::Extreme), (limits.warn, Level::Warn), (limits.notice, Level::Notice)]
+        }
+        Aspect::Uses => &[(limits.extreme_use, Level::Extreme), (limits.notice_use, Level::Notice)],
     };
-    let is_under = |limit: Param| rate < f64::from(params.get(limit)) / 100.0;
-    limits.iter().find(|(limit, _)| is_under(*limit)).map(|(_, level)| *level)
+    known.iter().find(|(limit, _)| rate < *limit).map(|(_, level)| *level)
 }
 
 fn count(guards: &mut Guards, guard: &RsaId, change: impl FnOnce(&mut Bias)) {
@@ -308,20 +367,14 @@ fn count(guards: &mut Guards, guard: &RsaId, change: impl FnOnce(&mut Bias)) {
     }
 }
 
-/// By what counters are scaled down. C tor: never up.
-fn ratio(params: &Params) -> f64 {
-    let below = params.get(Param::PbScaleFactor);
-    f64::from(params.get(Param::PbMultFactor).min(below)) / f64::from(below)
-}
-
 /// Makes old circuits count for less, once there are many; not those that are open, which
 /// will be counted again when they close. C tor: `pathbias_scale_close_rates`.
-fn scale_circuits(bias: &mut Bias, open: Open, params: &Params) {
+fn scale_circuits(bias: &mut Bias, open: Open, limits: &Limits) {
     let Bias([_, _, attempts, successes, closed, collapsed, unusable, timeouts]) = bias;
-    if *attempts <= f64::from(params.get(Param::PbScaleCircs)) {
+    if *attempts <= limits.scale_circuits {
         return;
     }
-    let ratio = ratio(params);
+    let ratio = limits.ratio;
     let built = open.count(State::Built, State::UseFailed);
     let begun = open.count(State::Attempted, State::Attempted) + built;
     *attempts = (*attempts - begun) * ratio + begun;
@@ -332,10 +385,10 @@ fn scale_circuits(bias: &mut Bias, open: Open, params: &Params) {
 }
 
 /// The same for uses. C tor: `pathbias_scale_use_rates`.
-fn scale_uses(bias: &mut Bias, open: Open, params: &Params) {
+fn scale_uses(bias: &mut Bias, open: Open, limits: &Limits) {
     let Bias([attempts, successes, ..]) = bias;
-    if *attempts > f64::from(params.get(Param::PbScaleUse)) {
-        let (ratio, begun) = (ratio(params), open.count(State::UseAttempted, State::UseSucceeded));
+    if *attempts > limits.scale_uses {
+        let (ratio, begun) = (limits.ratio, open.count(State::UseAttempted, State::UseSucceeded));
         *attempts = (*attempts - begun) * ratio + begun;
         *successes *= ratio;
     }
@@ -358,18 +411,22 @@ mod tests {
     const UNUSABLE: usize = 6;
     const TIMEOUTS: usize = 7;
 
+    fn limits(params: &str, wish: &Wish) -> Limits {
+        Limits::of(&Params::parse(params.split_whitespace()).unwrap(), wish)
+    }
+
     /// One guard, and circuits over it.
     struct World {
         guards: Guards,
         bias: PathBias,
-        params: Params,
+        limits: Limits,
     }
 
     impl World {
         fn new(params: &str) -> World {
             let now = Now { tick: Tick::new(Duration::ZERO), wall: Wall::from_secs(1_800_000_000) };
             let guards = Guards::new().with([Record::new(DEFAULT, GUARD, "guard", "test", now.wall)], now);
-            World { guards, bias: PathBias::default(), params: Params::parse(params.split_whitespace()).unwrap() }
+            World { guards, bias: PathBias::default(), limits: limits(params, &Wish::default()) }
         }
 
         fn counters(&self) -> [f64; 8] {
@@ -390,7 +447,7 @@ mod tests {
 
         fn attempt(&mut self) -> (Tally, Option<Alarm>) {
             let mut tally = Tally::new(GUARD);
-            let alarm = self.bias.on_attempt(&mut tally, &mut self.guards, &self.params);
+            let alarm = self.bias.on_attempt(&mut tally, &mut self.guards, &self.limits);
             (tally, alarm)
         }
 
@@ -402,12 +459,12 @@ mod tests {
 
         fn used(&mut self) -> (Tally, Option<Alarm>) {
             let mut tally = self.built();
-            let alarm = self.bias.on_use(&mut tally, &mut self.guards, &self.params);
+            let alarm = self.bias.on_use(&mut tally, &mut self.guards, &self.limits);
             (tally, alarm)
         }
 
         fn succeed(&mut self, tally: &mut Tally) {
-            self.bias.on_use_succeeded(tally, &mut self.guards, &self.params);
+            self.bias.on_use_succeeded(tally, &mut self.guards, &self.limits);
         }
 
         fn close(&mut self, tally: &mut Tally, by: Closer) {
@@ -546,9 +603,9 @@ mod tests {
         world.bias.forget_others(&Guards::new());
         assert!(world.bias.dropped().is_empty() && world.bias.said.is_empty());
         // After a restart.
-        world.bias.recall(&world.guards, &Params::default());
+        world.bias.recall(&world.guards, &limits("", &Wish::default()));
         assert!(world.bias.dropped().is_empty());
-        world.bias.recall(&world.guards, &world.params);
+        world.bias.recall(&world.guards, &world.limits);
         assert!(world.bias.dropped().contains(&GUARD));
         let mut world = World::new("pb_extremepct=0 pb_warnpct=0 pb_noticepct=0");
         world.set(&[(ATTEMPTS, 200.0), (SUCCESSES, 200.0)]);
@@ -585,8 +642,7 @@ mod tests {
         world.used();
         let counters = world.counters();
         assert_eq!((counters[USE_ATTEMPTS], counters[USE_SUCCESSES]), (12.0 * 0.75 + 1.0 + 1.0, 9.0));
-        let params = Params::parse("pb_scalefactor=2 pb_multfactor=9".split(' ')).unwrap();
-        assert_eq!(ratio(&params), 1.0);
+        assert_eq!(limits("pb_scalefactor=2 pb_multfactor=9", &Wish::default()).ratio, 1.0);
     }
 
     #[test]
@@ -599,13 +655,37 @@ mod tests {
         world.bias.on_use_failed(&mut tally);
         world.assert(&[]);
         let (mut tally, _) = world.attempt();
-        assert_eq!(world.bias.on_attempt(&mut tally, &mut world.guards, &world.params), None);
+        assert_eq!(world.bias.on_attempt(&mut tally, &mut world.guards, &world.limits), None);
         world.succeed(&mut tally);
         world.assert(&[(ATTEMPTS, 1.0)]);
         // Of a guard that is gone nothing is counted.
         let mut other = Tally::new(RsaId([8; 20]));
-        world.bias.on_attempt(&mut other, &mut world.guards, &world.params);
+        world.bias.on_attempt(&mut other, &mut world.guards, &world.limits);
         world.close(&mut other, Closer::Us);
         world.assert(&[(ATTEMPTS, 1.0)]);
+    }
+
+    #[test]
+    fn the_user_may_say_how_guards_are_judged() {
+        let wish = Wish {
+            min_circuits: Some(5.0),
+            circuits: [None, Some(0.4), Some(0.125)],
+            scale_circuits: Some(10.0),
+            drops: Some(true),
+            ..Wish::default()
+        };
+        for (closed, level) in [(6.0, Level::Notice), (3.0, Level::Warn), (1.0, Level::Dropped)] {
+            let mut world = World { limits: limits("pb_dropguards=0", &wish), ..World::new("") };
+            world.set(&[(ATTEMPTS, 9.0), (SUCCESSES, 9.0), (CLOSED, closed)]);
+            assert_eq!(world.attempt().1.map(|alarm| alarm.level), Some(level), "{closed}");
+            world.set(&[(ATTEMPTS, 5.0), (CLOSED, 0.0)]);
+            assert_eq!(world.attempt().1, None);
+        }
+        let wish = Wish { min_uses: Some(3.0), uses: [Some(1.0), Some(0.0)], scale_uses: Some(10.0), ..wish };
+        let mut world = World { limits: limits("", &wish), ..World::new("") };
+        world.set(&[(USE_ATTEMPTS, 20.0), (USE_SUCCESSES, 19.0)]);
+        assert_eq!(world.used().1.map(|alarm| alarm.level), Some(Level::Notice));
+        assert_eq!(world.counters()[USE_ATTEMPTS], 11.0);
+        assert!(!limits("pb_dropguards=1", &Wish { drops: Some(false), ..wish }).drops);
     }
 }

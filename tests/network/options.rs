@@ -159,3 +159,32 @@ fn relays_are_dialled_only_where_the_user_lets_us() {
         assert!(shell.dialled.iter().all(may_be), "{options}: {:?}", shell.dialled);
     }
 }
+
+#[test]
+fn no_circuits_are_built_ahead_where_the_user_wants_none() {
+    for (options, expected) in [("", true), ("__DisablePredictedCircuits 1\n", false)] {
+        let (mut network, mut shell) = ready(options);
+        shell.run_until(&mut network, 2 * MINUTE, |_| false);
+        assert_eq!(open(&shell) > 0, expected, "{options}");
+        assert!(is_served(&mut network, &mut shell, "a"));
+    }
+}
+
+/// A window of a stream is 249,000 bytes.
+#[test]
+fn what_is_held_is_bounded_as_the_user_says() {
+    for (options, fit) in [("MaxMemInQueues 1 MB\n", 4), ("MaxMemInQueues 10 bytes\n", 4), ("", 8)] {
+        let (mut network, mut shell) = ready(options);
+        shell.is_reading = false;
+        let all: Vec<_> = (0..8)
+            .map(|user| {
+                let no = shell.request(&mut network, connect("source-1000000.lab", &format!("{user}")));
+                assert!(shell.run_until(&mut network, MINUTE, |shell| shell.requests[&no].is_open));
+                shell.run_until(&mut network, MINUTE / 2, |_| false);
+                no
+            })
+            .collect();
+        let given_up = all.iter().filter(|no| shell.requests[no].is_given_up).count();
+        assert_eq!(8 - given_up, fit, "{options}");
+    }
+}

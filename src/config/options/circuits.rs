@@ -6,7 +6,6 @@
 use super::Kind::{Choice, Each, Exactly, Fraction, Integer, Number, PortNumbers, Relays, Seconds, Truth, Words};
 use super::{ANY, Entry, Kind, implemented, kept, refused};
 
-const BIAS: &str = "guards that fail circuits are judged as the consensus says";
 const CONFLUX: &str = "circuits have one path yet";
 const PADDING: &str = "circuits are not padded yet";
 const UX: Kind = Exactly(&["throughput", "latency", "throughput_lowmem", "latency_lowmem"]);
@@ -20,12 +19,12 @@ pub static ENTRIES: &[Entry] = &[
         "use congestion control unasked",
         "there is no congestion control yet",
     ),
-    refused(
+    implemented(
         "__DisablePredictedCircuits",
         Truth,
         "0",
         "build no circuits ahead of requests",
-        "circuits are built ahead all the same",
+        "network no_circuits_are_built_ahead_where_the_user_wants_none",
     ),
     implemented(
         "CircuitBuildTimeout",
@@ -95,12 +94,12 @@ pub static ENTRIES: &[Entry] = &[
         "network relays_on_private_addresses_are_no_use_where_they_are_not_allowed",
     )
     .testing("1"),
-    refused(
+    implemented(
         "ExtendByEd25519ID",
         Choice,
         "auto",
         "whether relays are told the next one's Ed25519 key",
-        "the consensus decides that",
+        "lib relays_are_told_of_the_next_ones_key_as_the_user_wants",
     ),
     implemented(
         "GeoIPExcludeUnknown",
@@ -180,16 +179,76 @@ pub static ENTRIES: &[Entry] = &[
         "guards in the first rank; 0 leaves it to the consensus",
         "lib the_user_may_say_how_many",
     ),
-    refused("PathBiasCircThreshold", Integer, "-1", "how many circuits of a guard to judge it by", BIAS),
-    refused("PathBiasDropGuards", Choice, "0", "whether guards that fail circuits are given up", BIAS),
-    refused("PathBiasExtremeRate", RATIO, "-1", "how few circuits may succeed before that", BIAS),
-    refused("PathBiasExtremeUseRate", RATIO, "-1", "how few uses may succeed before that", BIAS),
-    refused("PathBiasNoticeRate", RATIO, "-1", "how few circuits may succeed before it is told", BIAS),
-    refused("PathBiasNoticeUseRate", RATIO, "-1", "how few uses may succeed before it is told", BIAS),
-    refused("PathBiasScaleThreshold", Integer, "-1", "after how many circuits old ones count less", BIAS),
-    refused("PathBiasScaleUseThreshold", Integer, "-1", "after how many uses old ones count less", BIAS),
-    refused("PathBiasUseThreshold", Integer, "-1", "how many uses of a guard to judge it by", BIAS),
-    refused("PathBiasWarnRate", RATIO, "-1", "how few circuits may succeed before it is warned of", BIAS),
+    implemented(
+        "PathBiasCircThreshold",
+        Integer,
+        "-1",
+        "how many circuits of a guard to judge it by",
+        "lib the_user_may_say_how_guards_are_judged",
+    ),
+    implemented(
+        "PathBiasDropGuards",
+        Choice,
+        "0",
+        "whether guards that fail circuits are given up",
+        "lib the_user_may_say_how_guards_are_judged",
+    ),
+    implemented(
+        "PathBiasExtremeRate",
+        RATIO,
+        "-1",
+        "how few circuits may succeed before that",
+        "lib the_user_may_say_how_guards_are_judged",
+    ),
+    implemented(
+        "PathBiasExtremeUseRate",
+        RATIO,
+        "-1",
+        "how few uses may succeed before that",
+        "lib the_user_may_say_how_guards_are_judged",
+    ),
+    implemented(
+        "PathBiasNoticeRate",
+        RATIO,
+        "-1",
+        "how few circuits may succeed before it is told",
+        "lib the_user_may_say_how_guards_are_judged",
+    ),
+    implemented(
+        "PathBiasNoticeUseRate",
+        RATIO,
+        "-1",
+        "how few uses may succeed before it is told",
+        "lib the_user_may_say_how_guards_are_judged",
+    ),
+    implemented(
+        "PathBiasScaleThreshold",
+        Integer,
+        "-1",
+        "after how many circuits old ones count less",
+        "lib the_user_may_say_how_guards_are_judged",
+    ),
+    implemented(
+        "PathBiasScaleUseThreshold",
+        Integer,
+        "-1",
+        "after how many uses old ones count less",
+        "lib the_user_may_say_how_guards_are_judged",
+    ),
+    implemented(
+        "PathBiasUseThreshold",
+        Integer,
+        "-1",
+        "how many uses of a guard to judge it by",
+        "lib the_user_may_say_how_guards_are_judged",
+    ),
+    implemented(
+        "PathBiasWarnRate",
+        RATIO,
+        "-1",
+        "how few circuits may succeed before it is warned of",
+        "lib the_user_may_say_how_guards_are_judged",
+    ),
     implemented(
         "PathsNeededToBuildCircuits",
         Fraction(f64::MIN, f64::MAX),

@@ -110,12 +110,12 @@ pub static ENTRIES: &[Entry] = &[
         "cepa a_hang_up_opens_the_logs_anew_and_reads_the_options_again",
     ),
     kept("MainloopStats", Truth, "0", "log what the loop does", "there is no such line"),
-    kept(
+    implemented(
         "MaxMemInQueues",
         SIZE,
         "0",
-        "how much to hold for others; 0 chooses it",
-        "what may be held is bounded for each thing",
+        "how much to hold for programs; 0 chooses it",
+        "network what_is_held_is_bounded_as_the_user_says",
     ),
     kept("NoExec", Truth, "0", "run no other program", "no other program is ever run"),
     kept("NumCPUs", ANY, "0", "how many processors to use; 0 chooses it", "all work is done on one processor yet"),

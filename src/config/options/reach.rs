@@ -10,7 +10,6 @@ use crate::config::forms;
 
 const BRIDGES: &str = "there are no bridges yet";
 const PROXIES: &str = "no proxy is asked in that way yet";
-const BINDING: &str = "the system chooses from which address relays are dialled";
 const RATES: &str = "traffic is not limited yet";
 const SCHEDULER: &str = "links take turns in one way";
 const SCHEDULERS: Kind = WordsOf(&["KIST", "KISTLite", "Vanilla"]);
@@ -68,8 +67,20 @@ pub static ENTRIES: &[Entry] = &[
         "pad links to guards",
         "network links_that_are_open_are_padded_as_the_user_wants_it_now",
     ),
-    kept("ConstrainedSockets", Truth, "0", "give sockets small buffers", "the system chooses them"),
-    kept("ConstrainedSockSize", SIZE, "8192", "how small ConstrainedSockets means", "the system chooses them"),
+    implemented(
+        "ConstrainedSockets",
+        Truth,
+        "0",
+        "give sockets small buffers",
+        "lib a_socket_is_bound_and_small_as_the_user_wants",
+    ),
+    implemented(
+        "ConstrainedSockSize",
+        SIZE,
+        "8192",
+        "how small ConstrainedSockets means",
+        "lib a_socket_is_bound_and_small_as_the_user_wants",
+    ),
     implemented(
         "FascistFirewall",
         Truth,
@@ -121,9 +132,21 @@ pub static ENTRIES: &[Entry] = &[
     ),
     kept("KISTSchedRunInterval", Millis, "0 msec", "how often links take turns", SCHEDULER),
     kept("KISTSockBufSizeFactor", Fraction(0.0, f64::MAX), "1.0", "how much the system may hold for a link", SCHEDULER),
-    refused("OutboundBindAddress", Each(&Kind::Address), "", "from which address to dial", BINDING),
+    implemented(
+        "OutboundBindAddress",
+        Each(&Kind::Address),
+        "",
+        "from which address to dial",
+        "lib a_socket_is_bound_and_small_as_the_user_wants",
+    ),
     kept("OutboundBindAddressExit", Each(&Kind::Address), "", "the same of exits", "cepa is never a relay"),
-    refused("OutboundBindAddressOR", Each(&Kind::Address), "", "from which address to dial relays", BINDING),
+    implemented(
+        "OutboundBindAddressOR",
+        Each(&Kind::Address),
+        "",
+        "from which address to dial relays",
+        "lib a_socket_is_bound_and_small_as_the_user_wants",
+    ),
     kept("OutboundBindAddressPT", Each(&Kind::Address), "", "the same of what disguises links", BRIDGES),
     kept("PerConnBWBurst", RATE, "0", "how much one link may carry at once", RATES),
     kept("PerConnBWRate", RATE, "0", "how much one link may carry in a second", RATES),
