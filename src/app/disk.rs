@@ -140,6 +140,19 @@ impl Directory {
         }
     }
 
+    /// Keeps a file as it is under another name, and gives that: its own and a number, of which there
+    /// are so many. The last of them is taken again. C tor: does so with `state`.
+    pub fn set_aside(&self, name: &str, most: u32) -> io::Result<String> {
+        let names = || (0..most).map(|number| format!("{name}.{number}"));
+        let free = names().find(|name| !self.path.join(name).exists());
+        let other = free.or_else(|| names().next_back()).ok_or(io::ErrorKind::InvalidInput)?;
+        let (from, to) = (self.file(name)?, self.file(&other)?);
+        self.remove(&other)?;
+        // Where a disk has no second names, it is copied.
+        fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop))?;
+        Ok(other)
+    }
+
     /// Removes a file. That there is none is as good.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         match fs::remove_file(self.file(name)?) {
@@ -394,5 +407,23 @@ pub(crate) mod tests {
             fs::set_permissions(&scratch.0, Permissions::from_mode(mode)).unwrap();
             assert_eq!(check_private(&scratch.0, company).is_ok(), expected, "{mode:o} {company:?}");
         }
+    }
+
+    #[test]
+    fn a_broken_file_has_another_name_as_well() {
+        let scratch = Scratch::new("aside");
+        let (directory, _) = Directory::open(&scratch.0, false).unwrap();
+        assert!(directory.set_aside("state", 2).is_err());
+        for (text, other) in [("one", "state.0"), ("two", "state.1"), ("three", "state.1")] {
+            let mut file = directory.replace("state").unwrap();
+            file.write(text.as_bytes()).unwrap();
+            file.commit().unwrap();
+            assert_eq!(directory.set_aside("state", 2).unwrap(), other);
+            assert_eq!(whole(&directory, other).unwrap(), text.as_bytes());
+        }
+        assert_eq!(whole(&directory, "state.0").unwrap(), b"one");
+        // It is the old one that stays, whatever becomes of the file.
+        directory.replace("state").unwrap().commit().unwrap();
+        assert_eq!(whole(&directory, "state.1").unwrap(), b"three");
     }
 }

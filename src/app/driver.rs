@@ -455,12 +455,18 @@ impl Driver {
                     let found = result.as_ref().is_ok_and(|found| *found);
                     client.handle_file_end(name, found, now, &mut SystemEntropy);
                 }
-                Done::Written(_, Ok(())) => {}
+                Done::SetAside(..) | Done::Written(_, Ok(())) => {}
                 Done::Written(name, Err(_)) => client.handle_unwritten(name, now),
             });
             match done {
                 Done::Read(name, Err(error)) => {
                     self.log.warn(Domain::Fs, format_args!("{name} cannot be read: {error}"))
+                }
+                Done::SetAside(name, Ok(other)) => {
+                    self.log.warn(Domain::Fs, format_args!("{name} is broken. As it was it is kept as {other}."));
+                }
+                Done::SetAside(name, Err(error)) => {
+                    self.log.warn(Domain::Fs, format_args!("{name} is broken, and cannot be kept as it was: {error}"));
                 }
                 Done::Written(name, Err(error)) => {
                     self.log.warn_rarely(

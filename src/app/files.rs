@@ -24,6 +24,10 @@ const MAX_PIECES: usize = 2;
 /// ours.
 const MAX_ORDERS: usize = 4;
 
+/// How many broken files are kept of each kind; ours. Caches are large, and can be had again.
+const MOST_STATES: u32 = 10;
+const MOST_CACHES: u32 = 1;
+
 /// A disk that hangs holds the end of the program up for no longer; ours.
 const JOIN_LIMIT: Duration = Duration::from_secs(2);
 
@@ -43,6 +47,8 @@ pub enum Done {
     Piece(Name, Vec<u8>),
     /// All of it was read; or there is none, or it cannot be read.
     Read(Name, io::Result<bool>),
+    /// A broken file was kept under that name as well; or could not be.
+    SetAside(Name, io::Result<String>),
     /// Something was written; or could not be, and the file is as it was.
     Written(Name, io::Result<()>),
 }
@@ -95,7 +101,7 @@ impl Files {
 
     /// This came of some of it.
     pub fn on_done(&self, done: &Done) {
-        if matches!(done, Done::Read(..) | Done::Written(..)) {
+        if !matches!(done, Done::Piece(..)) {
             self.under_way.set(self.under_way.get().saturating_sub(1));
         }
     }
@@ -144,6 +150,10 @@ impl Clerk {
             Work::Abort(name) => {
                 self.begun.remove(name);
                 Done::Written(name, Ok(()))
+            }
+            Work::SetAside(name) => {
+                let most = if name == STATE { MOST_STATES } else { MOST_CACHES };
+                Done::SetAside(name, self.place(name).set_aside(name, most))
             }
             Work::Absorb(name, other) => Done::Written(name, self.absorb(name, other)),
             Work::Append(name, bytes) => Done::Written(name, self.place(name).append(name, &bytes)),

@@ -37,6 +37,8 @@ pub enum Work {
     Absorb(Name, Name),
     /// The one that was begun is no good: forget it. The old one stays.
     Abort(Name),
+    /// Something in it is broken: keep it as it is under another name, beside it.
+    SetAside(Name),
     /// Add to its end; make it if there is none.
     Append(Name, Vec<u8>),
 }
@@ -123,6 +125,11 @@ impl Desk {
         if self.open.remove(name) {
             self.push(Work::Abort(name));
         }
+    }
+
+    /// Keeps a broken file under another name.
+    pub fn set_aside(&mut self, name: Name) {
+        self.push(Work::SetAside(name));
     }
 
     /// Adds to a journal. False if too much waits: then it is left out.

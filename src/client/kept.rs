@@ -63,10 +63,18 @@ impl Kept {
         }
     }
 
+    /// Whether something in it was wrong.
+    pub(super) fn is_broken(&self) -> bool {
+        !self.faults.is_empty()
+    }
+
     /// It was read to its end, or there is none: what stands in it, if that was not said before.
     pub(super) fn finish(&mut self) -> Option<&State> {
         let (state, faults) = self.reader.take()?.finish();
         self.state = state;
+        if !faults.is_empty() {
+            self.desk.set_aside(STATE);
+        }
         self.faults.extend(faults);
         Some(&self.state)
     }

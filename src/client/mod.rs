@@ -500,6 +500,9 @@ impl Client {
         if let Some(times) = times {
             self.pool.times = times;
         }
+        if self.kept.is_broken() {
+            self.kept.save_soon(now.tick);
+        }
         self.known = None;
     }
 

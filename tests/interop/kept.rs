@@ -1,7 +1,9 @@
 //! C tor goes on with what our client kept, and our client with what C tor kept: either starts
 //! with the other's files when nobody of the network is there any more.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -21,7 +23,7 @@ use super::relays::{self, TorNetwork};
 use super::shell::Shell;
 use super::tor::{Client, Folder};
 
-/// How often the two take turns, and how often ours is killed: by night that is done again and again.
+/// How often the two take turns, and how often ours is killed: by night both are done twenty times.
 const TURNS: usize = 10;
 const KILLS: usize = 20;
 /// How long after its start it is killed at the latest: it has learned the network by then.
@@ -177,6 +179,41 @@ fn take_turns(lines: &str, selection: &str, turns: usize) -> Vec<Record> {
     before
 }
 
+/// Under another name it can be looked at; under its own it is as good as new.
+pub fn what_is_broken_is_kept_and_made_anew() {
+    let (town, lines) = program::lab();
+    let guest = Guest::with(program::start(&mut Command::new(program::CEPA), Folder::with_data(), &lines), Some(town));
+    guest.fetches(1000);
+    let (folder, town) = guest.part();
+    let data = folder.path().join("data");
+    let before: Vec<_> = guards(&data, DEFAULT).iter().map(|guard| guard.id).collect();
+    let broken: Vec<(&str, Vec<u8>)> = [STATE, store::CERTIFICATES, store::CONSENSUS]
+        .into_iter()
+        .map(|name| {
+            let mut text = fs::read(data.join(name)).unwrap();
+            match name {
+                STATE => text.extend(b"Guard of nobody\n"),
+                _ => text.iter_mut().skip(700).step_by(50).for_each(|byte| *byte = b'!'),
+            }
+            fs::write(data.join(name), &text).unwrap();
+            (name, text)
+        })
+        .collect();
+    let client = program::start(&mut Command::new(program::CEPA), folder, &lines);
+    let said = client.until(&["Bootstrapped 100% (done)"]).join("\n");
+    for (name, text) in broken {
+        assert!(said.contains(&format!("{name} is broken. As it was it is kept as {name}.0.")), "{said}");
+        assert_eq!(fs::read(data.join(format!("{name}.0"))).unwrap(), text, "{name}");
+    }
+    let folder = client.stop();
+    // Nothing is wrong with them any more, and nothing was lost.
+    assert_eq!(guards(&data, DEFAULT).iter().map(|guard| guard.id).collect::<Vec<_>>(), before);
+    let client = program::start(&mut Command::new(program::CEPA), folder, &lines);
+    let said = client.until(&["Bootstrapped 100% (done)"]).join("\n");
+    assert!(!said.contains("is broken"), "{said}");
+    drop((client, town));
+}
+
 /// However far it is: what is on the disk afterwards is what was there before, or what it was
 /// about to write.
 pub fn our_program_may_be_killed_at_any_instant() {
@@ -192,10 +229,12 @@ pub fn our_program_may_be_killed_at_any_instant() {
             let _ = fs::remove_file(data.join(name));
         }
         let client = program::start(&mut Command::new(program::CEPA), folder, &lines);
-        // As long as most of that takes, each part of it being as likely.
-        thread::sleep(LONGEST * u32::try_from(turn * 7 % KILLS).unwrap() / u32::try_from(KILLS).unwrap());
+        let drawn = RandomState::new().build_hasher().finish();
+        let instant = Duration::from_micros(drawn % u64::try_from(LONGEST.as_micros()).unwrap());
+        thread::sleep(instant);
         folder = client.kill();
-        assert_eq!(guards(&data, DEFAULT).iter().map(|guard| guard.id).collect::<Vec<_>>(), first, "kill {turn}");
+        let left: Vec<_> = guards(&data, DEFAULT).iter().map(|guard| guard.id).collect();
+        assert_eq!(left, first, "kill {turn}, {instant:?} after its start");
     }
     let client = program::start(&mut Command::new(program::CEPA), folder, &lines);
     let said = client.until(&["Bootstrapped 100% (done)"]).join("\n");

@@ -99,6 +99,7 @@ const TESTS: &[Test] = &[
     ("our_client_starts_from_what_tor_kept", kept::our_client_starts_from_what_tor_kept),
     ("tor_and_our_program_take_turns_on_one_directory", kept::tor_and_our_program_take_turns_on_one_directory),
     ("few_guards_are_the_same_to_tor", kept::few_guards_are_the_same_to_tor),
+    ("what_is_broken_is_kept_and_made_anew", kept::what_is_broken_is_kept_and_made_anew),
     ("our_program_may_be_killed_at_any_instant", kept::our_program_may_be_killed_at_any_instant),
     (ARTI, lab::arti_bootstraps_and_fetches_through_the_lab),
     (COST, cost::the_labs_relays_cost_less_than_tors),

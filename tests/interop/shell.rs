@@ -148,6 +148,7 @@ impl Shell {
                 write(name, &self.begun.remove(name).unwrap(), true);
                 let _ = fs::remove_file(folder.join(journal));
             }
+            Work::SetAside(_) => {}
             Work::Abort(name) => drop(self.begun.remove(name)),
             Work::Append(name, bytes) => write(name, &bytes, false),
         }

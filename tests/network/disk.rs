@@ -15,6 +15,8 @@ pub struct Disk {
     pub files: BTreeMap<Name, Vec<u8>>,
     /// Files that were begun.
     begun: BTreeMap<Name, Vec<u8>>,
+    /// Broken files as they were.
+    pub aside: Vec<(Name, Vec<u8>)>,
     /// Files that are to be read, and how much of them was.
     reading: VecDeque<(Name, usize)>,
     /// How many pieces it gives before it is slow beyond use; none says that it is not.
@@ -54,6 +56,10 @@ impl Disk {
                 self.files.insert(name, self.begun.remove(name).unwrap());
                 self.files.remove(journal);
                 self.commits.push(name);
+            }
+            Work::SetAside(name) => {
+                let text = self.files.get(name).cloned().unwrap_or_default();
+                self.aside.push((name, text));
             }
             Work::Abort(name) => drop(self.begun.remove(name).unwrap()),
             Work::Append(name, bytes) => self.files.entry(name).or_default().extend_from_slice(&bytes),

@@ -206,9 +206,14 @@ impl Keep {
         self.on_disk = None;
     }
 
-    /// A file cannot be used.
+    /// A file cannot be used. What is broken in it, and not only old or cut off, may be worth a look.
     pub(super) fn on_bad_file(&mut self, name: Name, error: Error) {
+        let is_broken = name != store::MICRODESCS_JOURNAL
+            && !matches!(error, Error::ConsensusOutdated | Error::DiffFromOther | Error::NotNewer);
         if !self.faults.iter().any(|(bad, _)| *bad == name) {
+            if is_broken {
+                self.desk.set_aside(name);
+            }
             self.faults.push_back((name, error));
         }
     }
@@ -512,6 +517,9 @@ mod tests {
         let mut others = Vec::new();
         let mut orders = bootstrap.orders(NOW, &mut Seeded(1));
         while let Some(work) = bootstrap.poll_work() {
+            if let Work::SetAside(_) = work {
+                continue;
+            }
             let Work::Read(name) = work else {
                 others.push(work);
                 continue;
