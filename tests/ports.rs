@@ -16,6 +16,7 @@ use cepa::app::client::Client;
 use cepa::app::runtime::executor;
 use cepa::lab::TlsProvider;
 use cepa::lab::plan::{Plan, Town};
+use cepa::lab::villain::Villain;
 use tokio::net::TcpSocket;
 use tokio::task::LocalSet;
 
@@ -206,4 +207,14 @@ fn addresses_stand_for_others() {
     assert_eq!(results, all.map(|(_, length)| (0, length)));
     let (results, _) = asked(&town, "SocksPort auto\n", &[Asked { host: "alias.example", ..PLAIN }]);
     assert_ne!(results[0].0, 0);
+}
+
+/// Which directory is asked first is drawn: the one that lies is a third of them.
+#[test]
+fn what_others_do_wrong_is_warned_of_where_the_user_wants_that() {
+    let plan = Plan { villain: Villain::of_name("truncated-consensus").ok(), ..Plan::default() };
+    let town = plan.open(1, TlsProvider::best()).unwrap();
+    let is_told = |lines: &str, most| (0..most).any(|_| told(&town, lines, &[PLAIN]).1.contains("was dropped"));
+    assert!(is_told("ProtocolWarnings 1\n", 40));
+    assert!(!is_told("", 10));
 }

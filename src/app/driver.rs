@@ -4,7 +4,7 @@
 //! how the client is shared. Decides nothing. Called by the tasks of `conn.rs` and `program.rs`,
 //! and by `mod.rs`. Spec: none.
 
-use core::cell::{RefCell, RefMut};
+use core::cell::{Cell, RefCell, RefMut};
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,12 +18,13 @@ use tokio::task::{spawn_blocking, spawn_local};
 use super::conn::{self, Bell, Dialler};
 use super::countries;
 use super::files::{Done, Files};
+use super::heart::Heart;
 use super::logging::{Logger, Rarely};
 use super::look_ups::Answers;
 use super::program::{self, Mailbox, News};
 use super::runtime::{SystemClock, SystemEntropy};
 use crate::base::country::Country;
-use crate::base::time::Now;
+use crate::base::time::{Now, Tick};
 use crate::client::circuits::Phase;
 use crate::client::events::{LinkReason, LinkStatus};
 use crate::client::junction::LinkNo;
@@ -49,6 +50,9 @@ pub struct Driver {
     clock: SystemClock,
     log: Rc<Logger>,
     rare: Rare,
+    heart: Heart,
+    /// What others do wrong is warned of.
+    warns_of_protocol: Cell<bool>,
     dialler: Dialler,
     /// The bell of each connection to a relay.
     links: RefCell<BTreeMap<LinkNo, Rc<Bell>>>,
@@ -161,7 +165,11 @@ impl Driver {
     /// A driver of a client of that configuration.
     pub fn new(setup: Setup, dialler: Dialler, files: Files, clock: SystemClock, log: Rc<Logger>) -> Rc<Driver> {
         dialler.configure(&setup.config.links);
+        let heart = Heart::default();
+        heart.set_period(setup.config.heartbeat);
         Rc::new(Driver {
+            heart,
+            warns_of_protocol: Cell::new(setup.config.warns_of_protocol),
             requests: RefCell::new(Rc::new(setup.config.requests.clone())),
             atlas: RefCell::new(Atlas::of(&setup.config)),
             maps: RefCell::new(Maps::new(&setup.config.maps)),
@@ -200,6 +208,16 @@ impl Driver {
                 }
                 () = self.stirred.notified() => {}
             }
+        }
+    }
+
+    /// Writes now and then how it goes, for ever.
+    pub async fn live(self: Rc<Self>) {
+        loop {
+            self.heart.beat().await;
+            let uptime = self.clock.now().tick.since(Tick::default());
+            let circuits = self.client.borrow().pool().iter().count();
+            self.log.notice(Domain::Heartbeat, format_args!("{}", self.heart.words(uptime, circuits)));
         }
     }
 
@@ -244,6 +262,8 @@ impl Driver {
         self.atlas.replace(Atlas::of(&setup.config));
         self.maps.borrow_mut().configure(&setup.config.maps);
         self.dialler.configure(&setup.config.links);
+        self.heart.set_period(setup.config.heartbeat);
+        self.warns_of_protocol.set(setup.config.warns_of_protocol);
         self.with(|client, now| client.handle_config(setup, now, &mut SystemEntropy));
     }
 
@@ -322,7 +342,9 @@ impl Driver {
             Output::Notice(notice) if notice.is_fatal() => {
                 self.give_up(notice.to_string());
             }
-            Output::Notice(notice) if notice.is_minor() => self.log.info(domain(&notice), format_args!("{notice}")),
+            Output::Notice(notice) if notice.is_minor() && !self.warns_of_protocol.get() => {
+                self.log.info(domain(&notice), format_args!("{notice}"));
+            }
             Output::Notice(notice) => self.log.warn(domain(&notice), format_args!("{notice}")),
             Output::FindCountries(addresses) => drop(spawn_local(Rc::clone(self).find_countries(addresses))),
             Output::BadFile(name, error) => {
@@ -421,6 +443,7 @@ impl Driver {
 
     /// What a read brought.
     pub fn on_read(self: &Rc<Self>, link: LinkNo, buffer: Vec<u8>) {
+        self.heart.on_received(buffer.len());
         let programs = self.programs.borrow();
         let mut delivery = Delivery { programs: &programs, taken: Vec::new() };
         let now = self.clock.now();
@@ -435,7 +458,9 @@ impl Driver {
 
     /// What is to be written to a link next.
     pub fn take_transmit(self: &Rc<Self>, link: LinkNo) -> Option<Vec<u8>> {
-        self.with(|client, now| client.take_transmit(link, now, &mut SystemEntropy))
+        let bytes = self.with(|client, now| client.take_transmit(link, now, &mut SystemEntropy));
+        self.heart.on_sent(bytes.as_ref().map_or(0, Vec::len));
+        bytes
     }
 
     // --- files ---------------------------------------------------------------------------

@@ -11,10 +11,11 @@ use core::fmt;
 use core::time::Duration;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 use super::runtime::SystemClock;
-use super::syslog::Syslog;
+use super::syslog::{self, Syslog};
 use crate::base::redact::{PLACEHOLDER, Sensitive};
 use crate::base::time::{Tick, Wall, civil};
 use crate::client::Progress;
@@ -22,6 +23,8 @@ use crate::config::{self, Domain, Selection, Severity};
 
 /// Who may read a log besides us: the group. C tor has the same.
 const LOG_MODE: u32 = 0o640;
+/// Where systemd says which stream its journal reads. Spec: systemd.exec(5).
+const JOURNAL: &str = "JOURNAL_STREAM";
 /// How many signs wide the bar of a terminal is; ours, so that no line is over 80.
 const BAR: usize = 12;
 /// More lines than this that were not written are not counted. C tor: `RATELIM_TOOMANY`.
@@ -45,11 +48,13 @@ pub struct Logger {
     clock: SystemClock,
     granularity: Cell<Duration>,
     is_safe: Cell<bool>,
+    has_domains: Cell<bool>,
     sinks: RefCell<Vec<Sink>>,
 }
 
-/// Logs that are open, and nothing is written to yet.
-pub struct Sinks(Vec<Sink>);
+/// Logs that are open, and nothing is written to yet; and of these, files that are to be begun
+/// anew.
+pub struct Sinks(Vec<Sink>, Vec<File>);
 
 /// Where lines go.
 struct Sink {
@@ -57,6 +62,8 @@ struct Sink {
     to: config::Sink,
     out: Out,
     is_terminal: bool,
+    /// The journal reads it, and knows by a number at the front how bad a line is.
+    is_journal: bool,
     /// A terminal: what stands on its last line and will be drawn over.
     status: Option<String>,
 }
@@ -117,6 +124,7 @@ impl Logger {
             clock,
             granularity: Cell::new(config.log_granularity),
             is_safe: Cell::new(config.safe_logging),
+            has_domains: Cell::new(config.log_domains),
             sinks: RefCell::default(),
         };
         logger.adopt(Sinks::open(config)?, config);
@@ -125,9 +133,12 @@ impl Logger {
 
     /// Writes from now on where and how a configuration says, of which the sinks are. One that
     /// is not here yet is told of in the others.
-    pub fn adopt(&self, Sinks(mut sinks): Sinks, config: &config::Config) {
+    pub fn adopt(&self, Sinks(mut sinks, old_files): Sinks, config: &config::Config) {
         self.granularity.set(config.log_granularity);
         self.is_safe.set(config.safe_logging);
+        self.has_domains.set(config.log_domains);
+        // One that cannot be cut off is added to.
+        old_files.into_iter().for_each(|file| drop(file.set_len(0)));
         let mut old = self.sinks.take();
         // A terminal is the same as before, and so is what will be drawn over on it.
         for sink in sinks.iter_mut().filter(|sink| sink.is_terminal) {
@@ -162,7 +173,7 @@ impl Logger {
     pub fn say(&self, severity: Severity, domain: Domain, text: fmt::Arguments<'_>) {
         let mut line = None;
         for sink in self.sinks.borrow_mut().iter_mut().filter(|sink| sink.selection.has(domain, severity)) {
-            let line = line.get_or_insert_with(|| self.line(severity, text));
+            let line = line.get_or_insert_with(|| self.line(severity, domain, text));
             sink.write(line);
         }
     }
@@ -174,7 +185,7 @@ impl Logger {
 
     /// The last line: why it ends. Not where somebody sees it on standard error already.
     pub fn fail(&self, text: fmt::Arguments<'_>) {
-        let line = self.line(Severity::Err, text);
+        let line = self.line(Severity::Err, Domain::General, text);
         let mut sinks = self.sinks.borrow_mut();
         sinks
             .iter_mut()
@@ -207,7 +218,8 @@ impl Logger {
     /// How far the client is: a line each time, and on a terminal one that is drawn over.
     pub fn progress(&self, progress: Progress) {
         let (percent, tag, summary) = progress.words();
-        let line = self.line(Severity::Notice, format_args!("Bootstrapped {percent}% ({tag}): {summary}"));
+        let line =
+            self.line(Severity::Notice, Domain::Control, format_args!("Bootstrapped {percent}% ({tag}): {summary}"));
         for sink in
             self.sinks.borrow_mut().iter_mut().filter(|sink| sink.selection.has(Domain::Control, Severity::Notice))
         {
@@ -231,27 +243,57 @@ impl Logger {
         Shown { hidden, is_safe: self.is_safe.get() }
     }
 
-    fn line(&self, severity: Severity, text: fmt::Arguments<'_>) -> Line {
-        let front = format!("{} [{}] ", date(self.clock.now().wall, self.granularity.get()), name(severity));
-        Line { severity, begin: front.len(), text: format!("{front}{text}\n") }
+    fn line(&self, severity: Severity, domain: Domain, text: fmt::Arguments<'_>) -> Line {
+        let mut front = format!("{} [{}] ", date(self.clock.now().wall, self.granularity.get()), name(severity));
+        let begin = front.len();
+        if self.has_domains.get() {
+            front.push_str(&format!("{{{}}} ", domain.name().to_ascii_uppercase()));
+        }
+        Line { severity, begin, text: format!("{front}{text}\n") }
     }
 }
 
 impl Sinks {
     /// Opens all that were asked for, or none.
     pub fn open(config: &config::Config) -> Result<Sinks, Unopened> {
-        let mut sinks = Vec::new();
+        let (mut sinks, mut old_files) = (Vec::new(), Vec::new());
+        let journal = journal();
         for log in &config.logs {
-            let (out, is_terminal) = match &log.sink {
-                config::Sink::Stdout => (Out::Stream(Box::new(io::stdout())), io::stdout().is_terminal()),
-                config::Sink::Stderr => (Out::Stream(Box::new(io::stderr())), io::stderr().is_terminal()),
-                config::Sink::Syslog => (Out::System(Syslog::default()), false),
-                config::Sink::File(path) => (Out::Stream(Box::new(open_file(path)?)), false),
+            let (mut is_terminal, mut is_journal) = (false, false);
+            let out: Out = match &log.sink {
+                config::Sink::Stdout => {
+                    (is_terminal, is_journal) = kind(&io::stdout(), journal.as_deref());
+                    Out::Stream(Box::new(io::stdout()))
+                }
+                config::Sink::Stderr => {
+                    (is_terminal, is_journal) = kind(&io::stderr(), journal.as_deref());
+                    Out::Stream(Box::new(io::stderr()))
+                }
+                config::Sink::Syslog => Out::System(Syslog::new(config.syslog_tag.as_deref())),
+                config::Sink::File(path) => {
+                    let file = open_file(path)?;
+                    old_files.extend(file.try_clone().ok().filter(|_| config.truncates_logs));
+                    Out::Stream(Box::new(file))
+                }
             };
-            sinks.push(Sink { selection: log.selection, to: log.sink.clone(), out, is_terminal, status: None });
+            let (selection, to) = (log.selection, log.sink.clone());
+            sinks.push(Sink { selection, to, out, is_terminal, is_journal, status: None });
         }
-        Ok(Sinks(sinks))
+        Ok(Sinks(sinks, old_files))
     }
+}
+
+/// The stream that the journal reads, if there is one.
+#[allow(clippy::disallowed_methods, reason = "whoever starts us says it there")]
+fn journal() -> Option<String> {
+    std::env::var(JOURNAL).ok()
+}
+
+/// Whether a stream is a terminal, and whether it is the one that the journal has said it reads.
+fn kind(stream: &(impl AsFd + IsTerminal), journal: Option<&str>) -> (bool, bool) {
+    let metadata = stream.as_fd().try_clone_to_owned().and_then(|own| File::from(own).metadata()).ok();
+    let named = metadata.map(|metadata| format!("{}:{}", metadata.dev(), metadata.ino()));
+    (stream.is_terminal(), named.is_some() && named.as_deref() == journal)
 }
 
 fn open_file(path: &str) -> Result<File, Unopened> {
@@ -270,6 +312,7 @@ impl Sink {
             Out::Stream(_) => {
                 let text = match &self.status {
                     Some(status) => &format!("{WIPE}{}{status}", line.text),
+                    None if self.is_journal => &format!("<{}>{}", syslog::level(line.severity), line.text),
                     None => &line.text,
                 };
                 self.print(text);
@@ -382,11 +425,13 @@ mod tests {
             to: if is_terminal { config::Sink::Stdout } else { config::Sink::File("paper".to_owned()) },
             out: Out::Stream(Box::new(paper.clone())),
             is_terminal,
+            is_journal: false,
             status: None,
         };
         let sinks = RefCell::new(vec![sink]);
         let granularity = Cell::new(Duration::from_secs(1));
-        (Logger { clock: SystemClock::start(), granularity, is_safe: Cell::new(is_safe), sinks }, paper)
+        let (is_safe, has_domains) = (Cell::new(is_safe), Cell::new(false));
+        (Logger { clock: SystemClock::start(), granularity, is_safe, has_domains, sinks }, paper)
     }
 
     /// The first is as C tor 0.4.9 writes it, in a zone that is UTC.
@@ -423,7 +468,7 @@ mod tests {
         logger.say(Severity::Debug, Domain::General, format_args!("a"));
         logger.info(Domain::Fs, format_args!("b"));
         assert_eq!(paper.text(), "[debug] a\n[info] b\n");
-        logger.adopt(Sinks(Vec::new()), &config::Config::of(&config::Settings::new()).unwrap().0);
+        logger.adopt(Sinks(Vec::new(), Vec::new()), &config::Config::of(&config::Settings::new()).unwrap().0);
         logger.err(Domain::General, format_args!("c"));
         assert_eq!(paper.text(), "[debug] a\n[info] b\n");
     }
@@ -561,14 +606,60 @@ mod tests {
                 to: new.sink,
                 out: Out::Stream(Box::new(out)),
                 is_terminal: true,
+                is_journal: false,
                 status: None,
             };
-            logger.adopt(Sinks(vec![sink]), &to);
+            logger.adopt(Sinks(vec![sink], Vec::new()), &to);
             let stands = String::from_utf8(paper.0.borrow().clone()).unwrap();
             assert!(stands.ends_with(&format!("Connecting to a relay{end}")), "{stands:?}");
             logger.notice(Domain::General, format_args!("a line"));
             let text = String::from_utf8(paper.0.borrow().clone()).unwrap();
             assert_eq!(text.ends_with("Connecting to a relay"), end.is_empty(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_line_says_what_it_is_about_where_the_user_wants_that() {
+        let (logger, paper) = logger(true, false);
+        logger.has_domains.set(config("LogMessageDomains 1\n").log_domains);
+        logger.warn(Domain::Fs, format_args!("full"));
+        logger.progress(Progress::Done);
+        assert_eq!(paper.text(), "[warn] {FS} full\n[notice] {CONTROL} Bootstrapped 100% (done): Done\n");
+    }
+
+    #[test]
+    fn a_file_is_begun_anew_where_the_user_wants_that() {
+        let scratch = Scratch::new("truncated");
+        let path = scratch.0.join("log");
+        let lines = format!("Log notice file {}\n", path.display());
+        for (more, text) in [("", "one"), ("", "two"), ("TruncateLogFile 1\n", "three")] {
+            let config = config(&format!("{lines}{more}"));
+            let before = std::fs::read_to_string(&path).unwrap_or_default();
+            let sinks = Sinks::open(&config).unwrap();
+            // Not before it is sure that the options will count.
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+            let logger = Logger::open(&config, SystemClock::start()).unwrap();
+            drop(sinks);
+            logger.notice(Domain::General, format_args!("{text}"));
+        }
+        let left = std::fs::read_to_string(&path).unwrap();
+        assert!(left.ends_with("three\n") && !left.contains("two"), "{left}");
+    }
+
+    #[test]
+    fn the_journal_is_told_how_bad_a_line_is() {
+        let (logger, paper) = logger(true, false);
+        logger.sinks.borrow_mut()[0].is_journal = true;
+        logger.warn(Domain::General, format_args!("a"));
+        let text = String::from_utf8(paper.0.borrow().clone()).unwrap();
+        assert!(text.starts_with("<4>") && text.ends_with(" [warn] a\n"), "{text}");
+        let scratch = Scratch::new("journal");
+        let file = File::create(scratch.0.join("stream")).unwrap();
+        let metadata = file.metadata().unwrap();
+        let named = format!("{}:{}", metadata.dev(), metadata.ino());
+        assert_eq!(
+            (kind(&file, Some(&named)), kind(&file, Some("1:1")), kind(&file, None)),
+            ((false, true), (false, false), (false, false))
+        );
     }
 }

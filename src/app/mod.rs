@@ -14,6 +14,7 @@ pub mod disk;
 pub mod driver;
 pub mod files;
 pub mod glob;
+pub mod heart;
 pub mod listener;
 pub mod logging;
 pub mod look_ups;
@@ -244,6 +245,7 @@ fn live(
         notifier.ready();
         drop(spawn_local(Rc::clone(&driver).hear_files(done)));
         drop(spawn_local(Rc::clone(&driver).run()));
+        drop(spawn_local(Rc::clone(&driver).live()));
         let doom = tokio::select! {
             () = wait(&mut signals, &mut running, log, &notifier) => None,
             () = live_on(&notifier) => None,

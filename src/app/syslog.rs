@@ -20,25 +20,25 @@ const IDENTITY: &str = "Tor";
 /// The system's log, as it is written to.
 pub struct Syslog {
     path: PathBuf,
+    identity: String,
     socket: Option<UnixDatagram>,
 }
 
-impl Default for Syslog {
-    /// The one that there is.
-    fn default() -> Self {
-        Syslog::at(PathBuf::from(SOCKET))
-    }
-}
-
 impl Syslog {
-    fn at(path: PathBuf) -> Syslog {
-        Syslog { path, socket: None }
+    /// The one that there is, where we are known by that tag as well.
+    pub fn new(tag: Option<&str>) -> Syslog {
+        Syslog::at(PathBuf::from(SOCKET), tag)
+    }
+
+    fn at(path: PathBuf, tag: Option<&str>) -> Syslog {
+        let identity = tag.map_or(IDENTITY.to_owned(), |tag| format!("{IDENTITY}-{tag}"));
+        Syslog { path, identity, socket: None }
     }
 
     /// Sends a line of that date. One whose listener was started anew is found again.
     pub fn send(&mut self, severity: Severity, date: &str, text: &str) {
         let priority = FACILITY * 8 + level(severity);
-        let line = format!("<{priority}>{date} {IDENTITY}[{}]: {text}", process::id());
+        let line = format!("<{priority}>{date} {}[{}]: {text}", self.identity, process::id());
         let is_sent = |socket: &UnixDatagram| socket.send(line.as_bytes()).is_ok();
         if !self.socket.as_ref().is_some_and(is_sent) {
             self.socket = self.connect();
@@ -54,7 +54,8 @@ impl Syslog {
     }
 }
 
-fn level(severity: Severity) -> u8 {
+/// By the numbers of the system's log.
+pub fn level(severity: Severity) -> u8 {
     match severity {
         Severity::Err => 3,
         Severity::Warn => 4,
@@ -73,15 +74,19 @@ mod tests {
     fn lines_go_to_whoever_listens_and_to_nobody_else() {
         let scratch = Scratch::new("syslog");
         let path = scratch.0.join("log");
-        let mut log = Syslog::at(path.clone());
+        let mut log = Syslog::at(path.clone(), None);
         log.send(Severity::Err, "Nov 28 18:00:00", "nobody hears this");
         for round in 0..2 {
+            if round == 1 {
+                log = Syslog::at(path.clone(), Some("home"));
+            }
             let listener = UnixDatagram::bind(&path).unwrap();
             listener.set_nonblocking(true).unwrap();
             log.send(Severity::Warn, "Nov 28 18:00:00", &format!("round {round}"));
             let mut buffer = [0; 200];
             let length = listener.recv(&mut buffer).unwrap();
-            let expected = format!("<28>Nov 28 18:00:00 Tor[{}]: round {round}", process::id());
+            let name = if round == 1 { "Tor-home" } else { "Tor" };
+            let expected = format!("<28>Nov 28 18:00:00 {name}[{}]: round {round}", process::id());
             assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), expected);
             assert!(listener.recv(&mut buffer).is_err());
             // As when it is started anew.

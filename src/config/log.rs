@@ -114,6 +114,13 @@ const DOMAINS: [(&str, Domain); 30] = [
     ("mesg", Domain::Mesg),
 ];
 
+impl Domain {
+    /// As C tor calls it, in capitals where it stands in a line.
+    pub fn name(self) -> &'static str {
+        DOMAINS.iter().find(|(_, domain)| *domain == self).map_or("general", |(name, _)| name)
+    }
+}
+
 const SEVERITIES: [(&str, Severity); 5] = [
     ("debug", Severity::Debug),
     ("info", Severity::Info),

@@ -312,6 +312,16 @@ pub struct Config {
     pub log_granularity: Duration,
     /// Whether addresses are kept out of logs.
     pub safe_logging: bool,
+    /// Whether lines say what they are about.
+    pub log_domains: bool,
+    /// Whether log files are begun anew.
+    pub truncates_logs: bool,
+    /// What is behind our name in the system's log.
+    pub syslog_tag: Option<String>,
+    /// Whether what others do wrong is warned of.
+    pub warns_of_protocol: bool,
+    /// How often to say how it goes.
+    pub heartbeat: Option<Duration>,
     /// How circuits are built and used.
     pub circuits: Circuits,
     /// Which relays may be in them.
@@ -495,6 +505,8 @@ pub struct Dormancy {
 /// `MIN_CIRCUIT_BUILD_TIMEOUT` is not enforced.
 const DIRTINESS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30 * 86_400));
 const LEAST_STREAM_TIMEOUT: Duration = Duration::from_secs(10);
+/// C tor: `MIN_HEARTBEAT_PERIOD`.
+const LEAST_HEARTBEAT: Duration = Duration::from_secs(30 * 60);
 /// No time is longer: C tor keeps them in an `int`.
 const FOREVER: Duration = Duration::from_secs(0x7FFF_FFFF);
 
@@ -520,6 +532,11 @@ impl Config {
             logs: reader.logs()?,
             log_granularity: reader.log_granularity()?,
             safe_logging: reader.safe_logging()?,
+            log_domains: reader.truth("LogMessageDomains")?,
+            truncates_logs: reader.truth("TruncateLogFile")?,
+            syslog_tag: reader.text("SyslogIdentityTag"),
+            warns_of_protocol: reader.truth("ProtocolWarnings")?,
+            heartbeat: reader.heartbeat()?,
             circuits: reader.circuits()?,
             nodes: reader.nodes()?,
             countries: reader.countries()?,
@@ -539,6 +556,7 @@ impl Config {
             ("CacheDirectory", self.cache_directory == next.cache_directory),
             ("DataDirectory", self.data_directory == next.data_directory),
             ("PidFile", self.pid_file == next.pid_file),
+            ("SyslogIdentityTag", self.syslog_tag == next.syslog_tag),
             ("TestingTorNetwork", self.is_testing == next.is_testing),
         ];
         fixed.into_iter().find(|(_, is_same)| !is_same).map(|(option, _)| option)
@@ -710,6 +728,10 @@ impl Reader<'_> {
             self.on_clamped("LogTimeGranularity", format!("{granularity} milliseconds"));
         }
         Ok(Duration::from_millis(granularity))
+    }
+
+    fn heartbeat(&mut self) -> Result<Option<Duration>, Complaint> {
+        self.time_unless_zero("HeartbeatPeriod", LEAST_HEARTBEAT)
     }
 
     /// C tor: `relay` hides what relays must hide, and is the same as 0 for a client.

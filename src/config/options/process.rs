@@ -92,7 +92,13 @@ pub static ENTRIES: &[Entry] = &[
     ),
     kept("GeoIPv6File", File, "/usr/share/tor/geoip6", "the same of IPv6", COUNTRIES),
     kept("HardwareAccel", Truth, "0", "encrypt by what the processor has for that", CRYPTO),
-    kept("HeartbeatPeriod", Seconds, "6 hours", "how often to say in the log how it goes", "there is no such line yet"),
+    implemented(
+        "HeartbeatPeriod",
+        Seconds,
+        "6 hours",
+        "how often to say in the log how it goes; 0 never does",
+        "lib a_heart_beats_as_often_as_the_user_wants",
+    ),
     kept(
         "KeepBindCapabilities",
         Choice,
@@ -101,7 +107,13 @@ pub static ENTRIES: &[Entry] = &[
         "User is not there yet",
     ),
     implemented("Log", Lines, "", "what to log, and where to", "lib a_log_of_some_domains_gets_those_and_no_others"),
-    kept("LogMessageDomains", Truth, "0", "say in the log what each message is about", "the log does not say that yet"),
+    implemented(
+        "LogMessageDomains",
+        Truth,
+        "0",
+        "say in the log what each message is about",
+        "lib a_line_says_what_it_is_about_where_the_user_wants_that",
+    ),
     implemented(
         "LogTimeGranularity",
         Millis,
@@ -120,7 +132,13 @@ pub static ENTRIES: &[Entry] = &[
     kept("NoExec", Truth, "0", "run no other program", "no other program is ever run"),
     kept("NumCPUs", ANY, "0", "how many processors to use; 0 chooses it", "all work is done on one processor yet"),
     implemented("PidFile", File, "", "where to write our process number", "cepa its_number_is_in_a_file_while_it_runs"),
-    kept("ProtocolWarnings", Truth, "0", "warn of what others do wrong", "that is told at the level it has"),
+    implemented(
+        "ProtocolWarnings",
+        Truth,
+        "0",
+        "warn of what others do wrong",
+        "ports what_others_do_wrong_is_warned_of_where_the_user_wants_that",
+    ),
     refused("RunAsDaemon", Truth, "0", "run behind the terminal", "start it by systemd, or by nohup"),
     implemented(
         "SafeLogging",
@@ -131,7 +149,13 @@ pub static ENTRIES: &[Entry] = &[
     ),
     refused("Sandbox", Truth, "0", "let the system refuse us what we never need", "there is no sandbox yet"),
     kept("ShutdownWaitLength", Seconds, "30 seconds", "how long relays wait before they end", "a client ends at once"),
-    kept("SyslogIdentityTag", Text, "", "what is behind our name in the system's log", "our name stands there alone"),
+    implemented(
+        "SyslogIdentityTag",
+        Text,
+        "",
+        "what is behind our name in the system's log",
+        "lib lines_go_to_whoever_listens_and_to_nobody_else",
+    ),
     implemented(
         "TestingTorNetwork",
         Truth,
@@ -139,6 +163,12 @@ pub static ENTRIES: &[Entry] = &[
         "this is a private network for tests",
         "lib a_testing_network_has_other_defaults",
     ),
-    kept("TruncateLogFile", Truth, "0", "begin log files anew at each start", "log files are added to"),
+    implemented(
+        "TruncateLogFile",
+        Truth,
+        "0",
+        "begin log files anew at each start, and when the options are read again",
+        "lib a_file_is_begun_anew_where_the_user_wants_that",
+    ),
     refused("User", Text, "", "go on as this user", "it goes on as who starts it; start it as that user"),
 ];
