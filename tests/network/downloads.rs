@@ -113,6 +113,28 @@ fn a_directory_that_is_slow_beyond_use_is_left() {
     assert!(took > 60 * SECOND && took < 200 * SECOND, "{took:?}");
 }
 
+/// It falls silent in the middle of its answer. How soon another is asked shows how long it was
+/// waited for.
+#[test]
+fn a_directory_may_be_silent_as_long_as_the_user_says() {
+    for (stall, least, most) in [(20, 20, 40), (50, 50, 59)] {
+        let spec = Spec { listed: 2000, ..Spec::new(seed(), BEGINNING) };
+        let (mut network, relays, cache) = directory_network_of(spec, honest);
+        let one = format!("ClientBootstrapConsensusMaxInProgressTries 1\nTestingDirConnectionMaxStall {stall}");
+        let lines = format!("{FALLBACKS_FIRST}{one}\n{}", fallbacks(&network, &relays[..1]));
+        let mut shell = Shell::start(&mut network, setup_with(&cache, &lines));
+        let is_loading = |shell: &Shell| shell.progress.last() >= Some(&Progress::LoadingStatus);
+        network.set_weather(relays[0], Weather { bandwidth: Some(20_000), ..Weather::default() });
+        assert!(shell.run_until(&mut network, 60 * SECOND, is_loading));
+        network.deaden(Place::Scripts, relays[0]);
+        let (begun, asked) = (network.now().tick, shell.client.bootstrap().request_count());
+        let is_left = |shell: &Shell| shell.client.bootstrap().request_count() > asked;
+        assert!(shell.run_until(&mut network, HOUR, is_left));
+        let took = network.now().tick.since(begun);
+        assert!(took >= least * SECOND && took < most * SECOND, "{stall}: {took:?}");
+    }
+}
+
 /// Authorities are asked on purpose when fallbacks have had their time.
 #[test]
 fn authorities_are_asked_in_their_time() {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use cepa::internal::client::circuits::Phase;
 use cepa::internal::client::events::{CircuitReason, CircuitStatus, Event, Mask, StreamStatus};
+use cepa::internal::client::state::{STATE, State};
+use cepa::internal::path::guards::sample::{DEFAULT, Record};
 use cepa::lab::network::{Network, Weather};
 
 use super::client::{Shell, connect, directory_network, honest, setup_with};
@@ -186,5 +188,46 @@ fn what_is_held_is_bounded_as_the_user_says() {
             .collect();
         let given_up = all.iter().filter(|no| shell.requests[no].is_given_up).count();
         assert_eq!(8 - given_up, fit, "{options}");
+    }
+}
+
+/// A client is begun with guards of a month ago.
+#[test]
+fn guards_are_kept_as_long_as_the_user_says() {
+    let month = Duration::from_secs(30 * 86_400);
+    let (mut network, shell) = ready("");
+    let (_, _, cache) = directory_network(seed(), honest);
+    let mut disk = shell.end(&mut network);
+    let (mut state, faults) = State::parse(&disk.files[STATE]);
+    assert!(faults.is_empty());
+    let aged: Vec<_> = state
+        .guards(DEFAULT)
+        .cloned()
+        .map(|guard| Record {
+            sampled_on: guard.sampled_on - month,
+            confirmed: guard.confirmed.map(|(on, index)| (on - month, index)),
+            ..guard
+        })
+        .collect();
+    state.set_guards(DEFAULT, aged.iter());
+    disk.files.insert(STATE, state.encode("test", network.now().wall).into_bytes());
+    for (options, are_kept) in [("", true), ("GuardLifetime 20 days\n", false), ("GuardLifetime 90 days\n", true)] {
+        let mut shell = Shell::start_with(&mut network, setup_with(&cache, options), disk.left());
+        assert!(shell.bootstrap(&mut network));
+        let (state, _) = State::parse(&shell.end(&mut network).files[STATE]);
+        let same = state.guards(DEFAULT).filter(|guard| aged.iter().any(|old| old.sampled_on == guard.sampled_on));
+        assert_eq!(same.count() > 0, are_kept, "{options}");
+    }
+}
+
+#[test]
+fn guards_are_written_as_often_as_the_user_wants() {
+    for (options, expected) in [("", true), ("AvoidDiskWrites 1\n", false)] {
+        let (mut network, mut shell) = ready(options);
+        assert!(is_served(&mut network, &mut shell, "a"));
+        shell.run_until(&mut network, 2 * MINUTE, |_| false);
+        assert_eq!(shell.disk.commits.contains(&STATE), expected, "{options}");
+        shell.run_until(&mut network, 12 * MINUTE, |_| false);
+        assert!(shell.disk.commits.contains(&STATE));
     }
 }

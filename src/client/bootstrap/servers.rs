@@ -240,6 +240,15 @@ mod tests {
     }
 
     #[test]
+    fn built_in_places_are_asked_unless_the_user_says_otherwise() {
+        for (uses_default_fallbacks, authorities, expected) in [(true, 0, true), (false, 0, false), (true, 1, false)] {
+            let authorities = servers(0).authorities.into_iter().take(authorities).collect();
+            let wish = Wish { uses_default_fallbacks, authorities, ..Wish::default() };
+            assert_eq!(Servers::new(&wish).has_fallbacks(), expected);
+        }
+    }
+
+    #[test]
     fn who_is_excluded_is_asked_where_there_is_nobody_else_unless_that_is_strict() {
         let asking = |list: &str, is_strict| {
             let mut excluded = Relays::NONE;

@@ -108,7 +108,13 @@ pub static ENTRIES: &[Entry] = &[
         "leave out relays of no known country",
         "network relays_are_excluded_by_country",
     ),
-    implemented("GuardLifetime", Seconds, "0 minutes", "how long to keep a guard; 0 leaves it to the consensus", ""),
+    implemented(
+        "GuardLifetime",
+        Seconds,
+        "0 minutes",
+        "how long to keep a guard; 0 leaves it to the consensus",
+        "network guards_are_kept_as_long_as_the_user_says",
+    ),
     implemented(
         "LearnCircuitBuildTimeout",
         Truth,

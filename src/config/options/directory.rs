@@ -96,15 +96,27 @@ pub static ENTRIES: &[Entry] = &[
         Seconds,
         "10 minutes",
         "how long to collect microdescriptors before asking for few",
-        "",
+        "lib the_most_urgent_is_fetched_first",
     )
     .testing("5 seconds"),
-    implemented("TestingDirConnectionMaxStall", Seconds, "5 minutes", "how long a directory may say nothing", "")
-        .testing("30 seconds"),
+    implemented(
+        "TestingDirConnectionMaxStall",
+        Seconds,
+        "5 minutes",
+        "how long a directory may say nothing",
+        "network a_directory_may_be_silent_as_long_as_the_user_says",
+    )
+    .testing("30 seconds"),
     kept("TestingServerConsensusDownloadInitialDelay", FirstSeconds, "0", "when relays ask for a consensus", RELAY)
         .testing("0"),
     kept("TestingServerDownloadInitialDelay", FirstSeconds, "0", "when relays ask for other documents", RELAY)
         .testing("0"),
-    implemented("UseDefaultFallbackDirs", Truth, "1", "ask the built-in places for the first consensus", ""),
+    implemented(
+        "UseDefaultFallbackDirs",
+        Truth,
+        "1",
+        "ask the built-in places for the first consensus",
+        "lib built_in_places_are_asked_unless_the_user_says_otherwise",
+    ),
     kept("UseMicrodescriptors", Choice, "auto", "know relays by short documents", "they are known by short ones alone"),
 ];

@@ -14,7 +14,13 @@ const LEAST_CONN_LIMIT: u64 = 32;
 pub static ENTRIES: &[Entry] = &[
     kept("AccelDir", File, "", "where libraries that encrypt are", CRYPTO),
     kept("AccelName", Text, "", "which library is to encrypt", CRYPTO),
-    implemented("AvoidDiskWrites", Truth, "0", "write to disk less often", ""),
+    implemented(
+        "AvoidDiskWrites",
+        Truth,
+        "0",
+        "write to disk less often",
+        "network guards_are_written_as_often_as_the_user_wants",
+    ),
     implemented(
         "CacheDirectory",
         File,
