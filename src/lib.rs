@@ -19,6 +19,7 @@
 //! - floor 7: [`app`] (sockets, clocks, files and signals, and the client that lives on them)
 //! - floor 8: `lab` (a Tor network in one process, in virtual time or on 127.0.0.1, and the
 //!   probe of one relay)
+#![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 pub mod app;

@@ -285,7 +285,14 @@ fn check(tables: &Tables, path: &str, text: &str) -> Vec<Breach> {
 fn check_front_page(path: &str, text: &str) -> Vec<Breach> {
     let allowed = |code: &str| {
         let bare = code.trim().trim_start_matches("pub ");
-        let starts = ["mod ", "use crate::", "#![forbid(unsafe_code)]", "#[doc(hidden)]", "#[cfg(feature = "];
+        let starts = [
+            "mod ",
+            "use crate::",
+            "#![deny(missing_docs)]",
+            "#![forbid(unsafe_code)]",
+            "#[doc(hidden)]",
+            "#[cfg(feature = ",
+        ];
         bare.is_empty() || bare == "}" || starts.iter().any(|start| bare.starts_with(start))
     };
     let lines = statements(text).into_iter().filter(|(_, code)| !allowed(code));

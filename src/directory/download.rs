@@ -190,9 +190,9 @@ pub struct Holding<'a> {
     pub certificates: &'a [KeyIds],
     /// When to fetch the next consensus.
     pub next_consensus: Wall,
-    /// When microdescriptors were asked for last, and for how long few are not worth another
-    /// request.
+    /// When microdescriptors were asked for last.
     pub last_microdescs: Option<Tick>,
+    /// For how long from then few are not worth another request.
     pub max_wait_for_few: Duration,
     /// Whether circuits can be built with what is here.
     pub is_enough: bool,
