@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use cepa::app::client::Client;
+use cepa::app::local::LocalClient;
 use cepa::app::runtime::executor;
 use cepa::lab::TlsProvider;
 use cepa::lab::plan::{Plan, Town};
@@ -99,7 +99,7 @@ fn asked(town: &Town, lines: &str, all: &[Asked]) -> (Vec<(u8, usize)>, usize) {
     let lines = format!("{}Log err stderr\n{lines}", town.torrc().replace("SocksPort 0\n", ""));
     let (runtime, local, all) = (executor().unwrap(), LocalSet::new(), all.to_vec());
     local.block_on(&runtime, async {
-        let client = Client::start("lines", &lines).unwrap();
+        let client = LocalClient::start("lines", &lines).unwrap();
         let ports: Vec<SocketAddr> = client.ports().iter().map(|port| port.parse().unwrap()).collect();
         let mut results = Vec::new();
         for one in all {

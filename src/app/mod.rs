@@ -5,7 +5,6 @@
 //! protocol; what is decided, the quiet floors decide. The lab may use it, it never names the
 //! lab. Called by `bin/cepa.rs`. Spec: none. C tor: app/main/main.c, app/config/config.c.
 
-pub mod client;
 pub mod command;
 pub mod conn;
 pub mod countries;
@@ -16,6 +15,7 @@ pub mod files;
 pub mod glob;
 pub mod heart;
 pub mod listener;
+pub mod local;
 pub mod logging;
 pub mod look_ups;
 pub mod notify;

@@ -21,7 +21,7 @@ use super::plan::{self, Plan, Town};
 use super::probe::{self, Target};
 use super::{SystemClock, fetch};
 use crate::app;
-use crate::app::client::Client;
+use crate::app::local::LocalClient;
 use crate::app::runtime;
 use crate::base::RelayIds;
 use crate::crypto::tls::Provider;
@@ -118,7 +118,7 @@ pub fn run(wish: &Wish) -> Result<(), Error> {
 
 /// A client on the network.
 struct Guest {
-    client: Client,
+    client: LocalClient,
     socks: SocketAddr,
     /// Whether all that it meets is honest and near, so that nothing may fail.
     is_safe: bool,
@@ -128,7 +128,7 @@ impl Guest {
     fn start(wish: &Wish, town: &Town) -> Result<Guest, Error> {
         let port = wish.socks_port.map_or_else(|| "auto".to_owned(), |port| port.to_string());
         let lines = format!("{}SocksPort {port}\nLog [~config]warn stderr\n", town.torrc());
-        let client = Client::start("cepa-lab", &lines).map_err(Error::Client)?;
+        let client = LocalClient::start("cepa-lab", &lines).map_err(Error::Client)?;
         let socks = client.ports().first().and_then(|port| port.parse().ok());
         let socks = socks.ok_or_else(|| Error::System(io::ErrorKind::AddrNotAvailable.into()))?;
         Ok(Guest { client, socks, is_safe: wish.plan.villain.is_none() && wish.plan.latency.is_zero() })

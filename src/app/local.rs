@@ -1,7 +1,8 @@
-//! The client inside another program: its ports, on that program's executor.
+//! The client on an executor that is there already, with its ports: what the lab runs beside its
+//! status line.
 //!
-//! The same client as the program's, but that it hears no signals, and keeps nothing on disk but
-//! the logs that were asked for. Called by `lab/town.rs`. Spec: none.
+//! Hears no signals. Started by its lines alone it keeps nothing on disk but the logs that were
+//! asked for. Called by `lab/town.rs`. Spec: none.
 
 use std::rc::Rc;
 
@@ -19,15 +20,15 @@ use crate::config::{Config, Domain, Settings};
 use crate::crypto::tls::Provider;
 
 /// A client that runs for as long as the `LocalSet` in which it was started.
-pub struct Client {
+pub struct LocalClient {
     driver: Rc<Driver>,
     ports: Vec<String>,
 }
 
-impl Client {
+impl LocalClient {
     /// Begins, with these lines of a torrc, which complaints call by that name. To be called
     /// inside a `LocalSet`.
-    pub fn start(name: &str, lines: &str) -> Result<Client, Error> {
+    pub fn start(name: &str, lines: &str) -> Result<LocalClient, Error> {
         let mut settings = Settings::new();
         let mut warnings = settings.add_text(name, lines)?;
         let (config, odd) = Config::of(&settings)?;
@@ -36,11 +37,17 @@ impl Client {
         let clock = SystemClock::start();
         let log = Rc::new(Logger::open(&config, clock).map_err(Error::Log)?);
         warnings.iter().for_each(|warning| log.warn(Domain::Config, format_args!("{warning}")));
-        let driver = Driver::new(setup, Dialler::new(Provider::best()), Files::nowhere(), clock, log);
+        LocalClient::begin(setup, Files::nowhere(), clock, log)
+    }
+
+    /// Begins, with the ports of that configuration. To be called inside a `LocalSet`.
+    fn begin(setup: Setup, files: Files, clock: SystemClock, log: Rc<Logger>) -> Result<LocalClient, Error> {
+        let config = setup.config.clone();
+        let driver = Driver::new(setup, Dialler::new(Provider::best()), files, clock, log);
         let mut ports = Ports::new(&driver);
         drop(ports.adopt(ports.plan(&config)?));
         drop(spawn_local(Rc::clone(&driver).run()));
-        Ok(Client { driver, ports: ports.places() })
+        Ok(LocalClient { driver, ports: ports.places() })
     }
 
     /// Where programs connect to, in the order of the lines.
@@ -66,9 +73,9 @@ mod tests {
                          v3ident=0000000000000000000000000000000000000000 127.0.0.1:1 \
                          0000000000000000000000000000000000000000\nLog err stderr\n";
 
-    fn start(lines: &str) -> Result<(LocalSet, Client), Error> {
+    fn start(lines: &str) -> Result<(LocalSet, LocalClient), Error> {
         let (runtime, local) = (executor().unwrap(), LocalSet::new());
-        let client = local.block_on(&runtime, async { Client::start("lines", &format!("{LINES}{lines}")) })?;
+        let client = local.block_on(&runtime, async { LocalClient::start("lines", &format!("{LINES}{lines}")) })?;
         Ok((local, client))
     }
 
