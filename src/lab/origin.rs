@@ -25,6 +25,8 @@ const MAX_BULK: u64 = 64 << 30;
 /// Where the servers say they are: a documentation network (RFC 5737, RFC 3849).
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 80));
 const ADDRESS_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xDB8, 0, 0, 0, 0, 0, 0x80));
+/// What a look-up of the first of these asks for, and the name that it finds.
+const REVERSE: (&str, &str) = ("80.100.51.198.in-addr.arpa", "server.lab");
 /// How long the servers' addresses are good, in seconds.
 pub const TTL: u32 = 60;
 
@@ -104,6 +106,12 @@ pub fn resolve(host: &str) -> Result<[IpAddr; 2], ResolveFailure> {
         Some(_) => Ok([ADDRESS, ADDRESS_V6]),
         None => Err(ResolveFailure::Permanent),
     }
+}
+
+/// The name of an address, as a look-up asks for it: the servers have one for all.
+pub fn name_of(asked: &str) -> Option<&'static str> {
+    let (address, name) = REVERSE;
+    (asked == address).then_some(name)
 }
 
 /// What an exit finds and does not connect to: what is asked for by its address, and what is

@@ -261,10 +261,13 @@ impl Relay {
             true => origin::resolve(resolve.name.uncover()),
             false => Err(ResolveFailure::Permanent),
         };
-        let answers = match found {
-            Ok(addresses) => addresses.map(|ip| (Answer::Address(Sensitive::new(ip)), origin::TTL)).to_vec(),
-            Err(ResolveFailure::Transient) => vec![(Answer::TransientError, origin::TTL)],
-            Err(ResolveFailure::Permanent) => vec![(Answer::PermanentError, origin::TTL)],
+        let name = origin::name_of(resolve.name.uncover()).filter(|_| self.config.is_exit);
+        let answer = |answer| (answer, origin::TTL);
+        let answers = match (name, found) {
+            (Some(name), _) => vec![answer(Answer::Hostname(Sensitive::new(name.as_bytes())))],
+            (None, Ok(addresses)) => addresses.map(|ip| answer(Answer::Address(Sensitive::new(ip)))).to_vec(),
+            (None, Err(ResolveFailure::Transient)) => vec![answer(Answer::TransientError)],
+            (None, Err(ResolveFailure::Permanent)) => vec![answer(Answer::PermanentError)],
         };
         self.say(no, Command::RESOLVED, Some(id), now, |out| Resolved::encode_list(&answers, out));
         Ok(())
