@@ -26,8 +26,8 @@ use super::runtime::{SystemClock, SystemEntropy};
 use crate::base::country::Country;
 use crate::base::time::{Now, Tick};
 use crate::client::circuits::Phase;
-use crate::client::events::{LinkReason, LinkStatus};
-use crate::client::junction::LinkNo;
+use crate::client::events::{Event, LinkReason, LinkStatus, Mask};
+use crate::client::junction::{LinkNo, TunnelNo};
 use crate::client::links::Way;
 use crate::client::notices::Notice;
 use crate::client::state::STATE;
@@ -53,6 +53,8 @@ pub struct Driver {
     heart: Heart,
     /// What others do wrong is warned of.
     warns_of_protocol: Cell<bool>,
+    /// Who is told what happens.
+    watcher: RefCell<Option<Watcher>>,
     dialler: Dialler,
     /// The bell of each connection to a relay.
     links: RefCell<BTreeMap<LinkNo, Rc<Bell>>>,
@@ -85,6 +87,9 @@ impl Atlas {
     }
 }
 
+/// Takes what happens, and asks the driver nothing.
+pub type Watcher = Box<dyn Fn(Event)>;
+
 /// Who is told what becomes of a request.
 pub enum Recipient {
     /// The program that made it, on a connection of its own.
@@ -106,6 +111,14 @@ impl Recipient {
         match self {
             Recipient::Program(mailbox) => mailbox.deliver(bytes),
             Recipient::LookUps(_) => bytes.len(),
+        }
+    }
+
+    /// The client takes bytes again.
+    fn ring(&self) {
+        match self {
+            Recipient::Program(mailbox) => mailbox.ring(),
+            Recipient::LookUps(_) => {}
         }
     }
 }
@@ -177,6 +190,7 @@ impl Driver {
             clock,
             log,
             rare: Rare::default(),
+            watcher: RefCell::default(),
             dialler,
             links: RefCell::default(),
             programs: RefCell::default(),
@@ -267,6 +281,22 @@ impl Driver {
         self.with(|client, now| client.handle_config(setup, now, &mut SystemEntropy));
     }
 
+    /// Has what happens told from now on.
+    pub fn watch(&self, mask: Mask, watcher: Watcher) {
+        self.client.borrow_mut().subscribe(mask);
+        self.watcher.replace(Some(watcher));
+    }
+
+    /// What is asked for from now on shares no circuit with what was before.
+    pub fn new_identity(self: &Rc<Self>) {
+        self.with(|client, now| client.new_identity(now, &mut SystemEntropy));
+    }
+
+    /// The circuit of a request, as long as it has one.
+    pub fn circuit_of(&self, request: RequestNo) -> Option<TunnelNo> {
+        self.client.borrow().streams().get(request).and_then(|request| request.at()).map(|(circuit, _)| circuit)
+    }
+
     /// How many relays those circuits go through that carry streams, or did.
     pub fn hops(&self) -> Vec<usize> {
         let client = self.client.borrow();
@@ -318,6 +348,7 @@ impl Driver {
                 None => break,
             }
         }
+        self.report();
         while self.files.has_room()
             && let Some(work) = self.client.borrow_mut().poll_work()
         {
@@ -328,6 +359,18 @@ impl Driver {
             bell.ring();
         }
         self.stirred.notify_one();
+    }
+
+    /// Tells whoever watches what happened.
+    fn report(&self) {
+        let watcher = self.watcher.borrow();
+        while let Some(watcher) = watcher.as_ref() {
+            let event = self.client.borrow_mut().poll_event();
+            match event {
+                Some(event) => watcher(event),
+                None => break,
+            }
+        }
     }
 
     fn obey(self: &Rc<Self>, output: Output) {
@@ -359,11 +402,11 @@ impl Driver {
             Output::Connected(request) => self.tell(request, News::Connected),
             Output::Found(request, found, seconds) => self.tell(request, News::Found(found, seconds)),
             Output::Failed(request, failure) => self.tell(request, News::Failed(failure)),
-            Output::Ended { request, .. } => self.tell(request, News::Ended),
+            Output::Ended { request, is_clean } => self.tell(request, News::Ended { is_clean }),
             Output::GivenUp(request) => self.tell(request, News::GivenUp),
             Output::Writable(request) => {
-                if let Some(Recipient::Program(mailbox)) = self.programs.borrow().get(&request) {
-                    mailbox.ring();
+                if let Some(recipient) = self.programs.borrow().get(&request) {
+                    recipient.ring();
                 }
             }
         }

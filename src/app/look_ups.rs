@@ -206,7 +206,7 @@ impl<'a> LookUps<'a> {
                 News::Found(found, seconds) => query.found(&found.into(), Some(seconds)),
                 News::Failed(failure) => query.failed(failure.into()),
                 // None of these becomes of a look-up.
-                News::Connected | News::Ended | News::GivenUp => query.failed(Failure::Misc),
+                News::Connected | News::Ended { .. } | News::GivenUp => query.failed(Failure::Misc),
             };
             self.say(&answer, from);
         }

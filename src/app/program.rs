@@ -148,7 +148,10 @@ pub enum News {
     /// Nothing came of it.
     Failed(Failure),
     /// Nothing more comes.
-    Ended,
+    Ended {
+        /// Whether the far end had said all that it had to say.
+        is_clean: bool,
+    },
     /// Nor is what came to be kept.
     GivenUp,
 }
@@ -318,7 +321,7 @@ fn complain(driver: &Driver, fault: &Fault) {
 }
 
 /// Tells the user what there is to know of a request, in C tor's words.
-fn warn(driver: &Driver, request: &Request, notice: Notice) {
+pub fn warn(driver: &Driver, request: &Request, notice: Notice) {
     let (log, port) = (driver.log(), request.port);
     let end = |refused: bool, word: &'static str| if refused { word } else { "" };
     match notice {
@@ -521,7 +524,7 @@ impl Talk<'_> {
                 }
                 Some(News::Found(found, _)) => self.language.handle_found(&found.into()),
                 Some(News::Failed(failure)) => self.language.handle_failure(failure.into()),
-                Some(News::Ended | News::GivenUp) => self.phase = Phase::Closing,
+                Some(News::Ended { .. } | News::GivenUp) => self.phase = Phase::Closing,
             }
             while let Some(output) = self.language.poll_output() {
                 match output {
