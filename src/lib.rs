@@ -1,5 +1,7 @@
 //! A Tor client as a library of quiet machines, and the few loud folders that run them.
 //!
+//! A program that wants streams through Tor needs [`Client`], and nothing below it.
+//!
 //! The crate is built in floors. A folder may name only folders below it, in the table
 //! of `docs/ARCHITECTURE.md`, which `tests/floors.rs` enforces. The quiet floors own no
 //! socket, file, clock, thread or operating-system randomness: bytes and a time go in,
@@ -37,6 +39,11 @@ mod path;
 mod proxy;
 mod stream;
 mod wire;
+
+pub use crate::app::client::{
+    BootstrapError, CircuitId, CircuitStatus, Client, ClientBuilder, Error, Event, Events, Isolation, IsolationToken,
+    Progress, ProgressSteps, ShutdownError, StartError, Stream, Target,
+};
 
 /// The quiet floors, for benches, fuzz targets and this package's own tests.
 ///

@@ -10,11 +10,13 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::{spawn_blocking, spawn_local};
 
+use super::client::Conduit;
 use super::conn::{self, Bell, Dialler};
 use super::countries;
 use super::files::{Done, Files};
@@ -96,6 +98,8 @@ pub enum Recipient {
     Program(Rc<Mailbox>),
     /// A port for look-ups.
     LookUps(Rc<Answers>),
+    /// The program that we are a part of.
+    Embedder(Arc<Conduit>),
 }
 
 impl Recipient {
@@ -103,6 +107,7 @@ impl Recipient {
         match self {
             Recipient::Program(mailbox) => mailbox.tell(news),
             Recipient::LookUps(answers) => answers.tell(request, news),
+            Recipient::Embedder(conduit) => conduit.tell(news),
         }
     }
 
@@ -111,6 +116,10 @@ impl Recipient {
         match self {
             Recipient::Program(mailbox) => mailbox.deliver(bytes),
             Recipient::LookUps(_) => bytes.len(),
+            Recipient::Embedder(conduit) => {
+                conduit.deliver(bytes);
+                0
+            }
         }
     }
 
@@ -119,6 +128,7 @@ impl Recipient {
         match self {
             Recipient::Program(mailbox) => mailbox.ring(),
             Recipient::LookUps(_) => {}
+            Recipient::Embedder(conduit) => conduit.ring(),
         }
     }
 }

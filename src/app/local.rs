@@ -1,8 +1,8 @@
-//! The client on an executor that is there already, with its ports: what the lab runs beside its
-//! status line.
+//! The client on an executor that is there already, with its ports: what `client/engine.rs` gives
+//! a thread of its own, and what the lab runs beside its status line.
 //!
 //! Hears no signals. Started by its lines alone it keeps nothing on disk but the logs that were
-//! asked for. Called by `lab/town.rs`. Spec: none.
+//! asked for. Called by `client/engine.rs` and `lab/town.rs`. Spec: none.
 
 use std::rc::Rc;
 
@@ -41,13 +41,18 @@ impl LocalClient {
     }
 
     /// Begins, with the ports of that configuration. To be called inside a `LocalSet`.
-    fn begin(setup: Setup, files: Files, clock: SystemClock, log: Rc<Logger>) -> Result<LocalClient, Error> {
+    pub(super) fn begin(setup: Setup, files: Files, clock: SystemClock, log: Rc<Logger>) -> Result<LocalClient, Error> {
         let config = setup.config.clone();
         let driver = Driver::new(setup, Dialler::new(Provider::best()), files, clock, log);
         let mut ports = Ports::new(&driver);
         drop(ports.adopt(ports.plan(&config)?));
         drop(spawn_local(Rc::clone(&driver).run()));
         Ok(LocalClient { driver, ports: ports.places() })
+    }
+
+    /// What drives it.
+    pub(super) fn driver(&self) -> &Rc<Driver> {
+        &self.driver
     }
 
     /// Where programs connect to, in the order of the lines.

@@ -5,6 +5,7 @@
 //! protocol; what is decided, the quiet floors decide. The lab may use it, it never names the
 //! lab. Called by `bin/cepa.rs`. Spec: none. C tor: app/main/main.c, app/config/config.c.
 
+pub mod client;
 pub mod command;
 pub mod conn;
 pub mod countries;

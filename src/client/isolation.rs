@@ -42,6 +42,8 @@ pub enum Group {
     Listener(u32),
     /// All that `SessionGroup` puts together.
     Session(u32),
+    /// Those of the program that we are a part of.
+    Embedder,
     /// Our own.
     Internal,
 }
