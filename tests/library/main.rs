@@ -11,6 +11,7 @@
 mod connect;
 mod examples;
 mod life;
+mod pace;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
