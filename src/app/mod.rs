@@ -3,7 +3,8 @@
 //!
 //! Here it starts and stops, in order, and says in one line why it cannot. Knows nothing of the
 //! protocol; what is decided, the quiet floors decide. The lab may use it, it never names the
-//! lab. Called by `bin/cepa.rs`. Spec: none. C tor: app/main/main.c, app/config/config.c.
+//! lab. Called by `bin/cepa.rs`; what other programs call is `client`. Spec: none. C tor:
+//! app/main/main.c, app/config/config.c.
 
 pub mod client;
 pub mod command;

@@ -417,5 +417,6 @@ mod tests {
         assert_eq!(resolve("fails-now.lab"), Err(ResolveFailure::Transient));
         assert_eq!(resolve("example.com"), Err(ResolveFailure::Permanent));
         assert_eq!(resolve("echo.lab"), Ok([ADDRESS, ADDRESS_V6]));
+        assert_eq!((name_of(REVERSE.0), name_of("81.100.51.198.in-addr.arpa")), (Some("server.lab"), None));
     }
 }

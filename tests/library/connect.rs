@@ -131,7 +131,9 @@ fn each_refusal_has_its_reason_and_none_names_the_place() {
             ("a.exit", 80, Error::BadName),
             ("x.onion", 80, Error::BadName),
             (ONION, 80, Error::OnionsNotHere),
+            ("ends-4.lab", 80, Error::NoExit),
             ("ends-7.lab", 80, Error::TimedOut),
+            ("ends-8.lab", 80, Error::Unreachable),
             ("nowhere.example", 80, Error::NotFound),
         ] {
             let error = client.connect((host, port), &Isolation::default()).await.unwrap_err();
