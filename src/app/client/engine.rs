@@ -16,7 +16,7 @@ use super::stream::{Carrier, Conduit, Stream};
 use super::{BootstrapError, CircuitId, Error, Event, Isolation, Progress, StartError, events};
 use crate::app;
 use crate::app::driver::{Driver, Recipient};
-use crate::app::files::Files;
+use crate::app::files::{Done, Files};
 use crate::app::local::LocalClient;
 use crate::app::logging::Logger;
 use crate::app::program::{self, News};
@@ -34,6 +34,9 @@ use crate::proxy::{Found, Protocol, Request};
 pub(super) const THREAD: &str = "cepa";
 /// What requests of the program count as: names and addresses alike, and `SafeSocks` holds for them.
 pub(super) const PROTOCOL: Protocol = Protocol::Socks5;
+
+/// Where its ports are, or why it cannot begin.
+pub(super) type Begun = Result<Vec<String>, StartError>;
 
 /// What a client begins with.
 pub(super) struct Plan {
@@ -107,12 +110,7 @@ impl Hub {
 }
 
 /// Lives. Where programs can connect to, or why it cannot begin, is said once.
-pub(super) fn run(
-    plan: &Plan,
-    orders: mpsc::Receiver<Order>,
-    hub: Hub,
-    begun: oneshot::Sender<Result<Vec<String>, StartError>>,
-) {
+pub(super) fn run(plan: &Plan, orders: mpsc::Receiver<Order>, hub: Hub, begun: oneshot::Sender<Begun>) {
     let (hub, mut begun) = (Rc::new(hub), Some(begun));
     let end = live(plan, orders, &hub, &mut begun).unwrap_or_else(|error| {
         // It can only fail before it has begun.
@@ -125,11 +123,20 @@ pub(super) fn run(
     hub.state.send_modify(|state| state.end = Some(end));
 }
 
+/// What the client needs of this machine.
+struct Home {
+    setup: Setup,
+    files: Files,
+    done: Option<mpsc::Receiver<Done>>,
+    clock: SystemClock,
+    log: Rc<Logger>,
+}
+
 fn live(
     plan: &Plan,
     orders: mpsc::Receiver<Order>,
     hub: &Rc<Hub>,
-    begun: &mut Option<oneshot::Sender<Result<Vec<String>, StartError>>>,
+    begun: &mut Option<oneshot::Sender<Begun>>,
 ) -> Result<End, app::Error> {
     let (runtime, clock, config) = (runtime::executor()?, SystemClock::start(), &plan.setup.config);
     let log = Rc::new(Logger::open(config, clock).map_err(app::Error::Log)?);
@@ -141,25 +148,36 @@ fn live(
         Some(places) => (setup.with_files(), Files::start(places).map(|(files, done)| (files, Some(done)))?),
         None => (setup, (Files::nowhere(), None)),
     };
-    LocalSet::new().block_on(&runtime, async {
-        let client = LocalClient::begin(setup, files, clock, Rc::clone(&log))?;
-        let driver = client.driver();
-        let ear = Rc::clone(hub);
-        driver.watch(Mask::NETWORK.with(Mask::CIRCUITS), Box::new(move |event| ear.hear(event)));
-        if let Some(done) = done {
-            drop(spawn_local(Rc::clone(driver).hear_files(done)));
-        }
-        if let Some(begun) = begun.take() {
-            // Whoever does not wait for it any more has no handle, and that is the end.
-            let _ = begun.send(Ok(client.ports().to_owned()));
-        }
-        let why = tokio::select! {
-            () = serve(driver, hub, orders) => None,
-            why = driver.doomed() => Some(why),
-        };
-        let is_saved = tokio::time::timeout(SAVE_LIMIT, driver.save()).await.is_ok();
-        Ok(End { why, is_saved })
-    })
+    let home = Home { setup, files, done, clock, log };
+    let result = LocalSet::new().block_on(&runtime, reside(home, orders, hub, begun));
+    // A disk that hangs holds up nobody who ends it.
+    runtime.shutdown_background();
+    result
+}
+
+/// Lives there until the end, and writes what the next run should know.
+async fn reside(
+    home: Home,
+    orders: mpsc::Receiver<Order>,
+    hub: &Rc<Hub>,
+    begun: &mut Option<oneshot::Sender<Begun>>,
+) -> Result<End, app::Error> {
+    let client = LocalClient::begin(home.setup, home.files, home.clock, home.log)?;
+    let (driver, ear) = (client.driver(), Rc::clone(hub));
+    driver.watch(Mask::NETWORK.with(Mask::CIRCUITS), Box::new(move |event| ear.hear(event)));
+    if let Some(done) = home.done {
+        drop(spawn_local(Rc::clone(driver).hear_files(done)));
+    }
+    if let Some(begun) = begun.take() {
+        // Whoever does not wait for it any more has no handle, and that is the end.
+        let _ = begun.send(Ok(client.ports().to_owned()));
+    }
+    let why = tokio::select! {
+        () = serve(driver, hub, orders) => None,
+        why = driver.doomed() => Some(why),
+    };
+    let is_saved = tokio::time::timeout(SAVE_LIMIT, driver.save()).await.is_ok();
+    Ok(End { why, is_saved })
 }
 
 /// Obeys until it is told to end, or nobody is left who could.
