@@ -65,12 +65,15 @@ pub enum Misuse {
     NoValue(String),
     /// There is no such way to dump the options.
     NoDump(String),
+    /// What C tor does for relays.
+    OfRelays(String),
 }
 
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Misuse::NoValue(word) => write!(f, "{word} wants a value"),
+            Misuse::OfRelays(word) => write!(f, "{word} is for relays, and cepa is none: it has no keys of its own"),
             Misuse::NoDump(word) => write!(f, "--dump-config wants short, non-builtin or full, not {word:?}"),
         }
     }
@@ -91,6 +94,9 @@ pub fn parse(words: &[String]) -> Result<Command, Misuse> {
             "--hash-password" => return Ok(Command::HashPassword(value()?)),
             "--list-deprecated-options" => return Ok(Command::ListDeprecated),
             "--list-modules" => return Ok(Command::ListModules),
+            "--list-fingerprint" | "--keygen" | "--newpass" | "--key-expiration" => {
+                return Err(Misuse::OfRelays(word.clone()));
+            }
             "--verify-config" => command = Some(Command::Verify),
             "--dump-config" => {
                 let word = value()?;
@@ -222,6 +228,9 @@ mod tests {
         }
         let logs = start("-l debug").options;
         assert_eq!(logs, [option(Change::Set, "Log", "debug")]);
+        for word in ["--keygen", "--list-fingerprint", "--newpass", "--key-expiration"] {
+            assert_eq!(parse(&words(word)), Err(Misuse::OfRelays(word.to_owned())));
+        }
         assert_eq!(parse(&words("--SocksPort")), Err(Misuse::NoValue("--SocksPort".to_owned())));
         assert_eq!(parse(&words("--hash-password")), Err(Misuse::NoValue("--hash-password".to_owned())));
         assert_eq!(parse(&words("--dump-config all")), Err(Misuse::NoDump("all".to_owned())));

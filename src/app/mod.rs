@@ -92,8 +92,9 @@ C tor reads; tor(1) says what they mean.
   --version, -h, --help    print what it is; print this
 
 It ends at Ctrl-C and at SIGTERM. SIGHUP: it reads its options again, and reopens its logs.
-SIGUSR1: it logs what there is now. SIGUSR2: it logs everything, until SIGHUP. Exit status 1, and
-one line on standard error, if it cannot begin or go on.";
+SIGUSR1: it logs what there is now. SIGUSR2: it logs everything, until SIGHUP. Exit status 0 if it
+ends because it was told to, or has printed what was asked for; 1, and one line on standard error,
+if it cannot begin or go on, or the options are wrong.";
 
 /// C tor's parts that one can leave out when one builds it. None is here: three are of relays, and
 /// no puzzle is solved yet.
