@@ -57,11 +57,13 @@ targets! {
     socks: cepa::internal::proxy::socks::fuzz_socks, SOCKS_WORDS;
     http_connect: cepa::internal::proxy::http_connect::fuzz, HTTP_CONNECT_WORDS;
     dns: cepa::internal::proxy::dns::fuzz, DNS_WORDS;
+    natd: cepa::internal::proxy::redirected::fuzz, NATD_WORDS;
     outward: cepa::internal::proxy::outward::fuzz, OUTWARD_WORDS;
     decompress: cepa::internal::directory::decompress::fuzz, DECOMPRESS_WORDS;
     state: cepa::internal::client::state::fuzz, STATE_WORDS;
 }
 
+const NATD_WORDS: &[&[u8]] = &[b"[DEST ", b"192.0.2.1", b" 80", b"]\n", b" \n", b"\r\n", b".onion", b"65536"];
 const OUTWARD_WORDS: &[&[u8]] = &[&[5, 0], &[5, 2], &[1, 0], &[5, 0, 0, 1], &[0, 90], b"HTTP/1.0 200", b"\r\n\r\n"];
 const CELL_WORDS: &[&[u8]] = &[&[0x80, 0, 0, 1], &[0; 4], &[0; 16], &[4, 4, 127, 0, 0, 1], &[1, 0xFD], &[1, 0xF2]];
 const MESSAGE_WORDS: &[&[u8]] =

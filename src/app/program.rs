@@ -301,6 +301,19 @@ fn complain(driver: &Driver, fault: &Fault) {
         Fault::Command(command) => {
             log.warn_rarely(rare, Domain::App, format_args!("socks: command {command} not recognized. Rejecting."));
         }
+        Fault::LongLine => {
+            log.warn_rarely(rare, Domain::App, format_args!("NATD handshake failed (DEST too long). Closing"));
+        }
+        Fault::NoLine(said) => log.warn_rarely(
+            rare,
+            Domain::App,
+            format_args!("NATD handshake was ill-formed; closing. The client said: \"{}\"", log.show(said)),
+        ),
+        Fault::LineWithoutPort(port) => log.warn_rarely(
+            rare,
+            Domain::App,
+            format_args!("NATD handshake failed; port \"{}\" is ill-formed or out of range.", log.show(port)),
+        ),
         Fault::Name(BadName::Exit, _) => log.warn_rarely(
             rare,
             Domain::App,

@@ -80,11 +80,11 @@ impl Door<'_> {
         notices: &mut Vec<Notice>,
     ) -> Result<Verdict, Failure> {
         match (request.protocol, &request.credentials) {
-            // C tor: nobody who asks by HTTP is told that a name would be safer.
+            // C tor: only who asks by SOCKS is told that a name would be safer.
             (Protocol::HttpConnect, Some(it)) if http_connect::is_old_authorization(&it.user) => {
                 notices.push(Notice::OldAuthorization);
             }
-            (Protocol::HttpConnect | Protocol::Dns, _) => {}
+            (Protocol::HttpConnect | Protocol::Dns | Protocol::Transparent | Protocol::Natd, _) => {}
             // C tor: what stands for something else was not looked up by anybody.
             (Protocol::Socks4 | Protocol::Socks4a | Protocol::Socks5, _) if !maps.have(&request.host) => {
                 self.check_safety(request, notices)?;
@@ -201,6 +201,8 @@ impl Door<'_> {
             protocol: match request.protocol {
                 Protocol::HttpConnect => 0,
                 Protocol::Dns => 1,
+                Protocol::Transparent => 2,
+                Protocol::Natd => 3,
                 Protocol::Socks4 | Protocol::Socks4a => 4,
                 Protocol::Socks5 => 5,
             },
@@ -407,6 +409,28 @@ mod tests {
         }
         assert!(matches!(judge("10.0.0.1", Preference::Ipv4Only), Verdict::Answer(Found::Ip(_))));
         assert!(matches!(judge("10.0.0.1", Preference::Ipv6Only), Verdict::Refuse(Failure::TrafficOff)));
+    }
+
+    #[test]
+    fn what_a_firewall_led_to_us_is_told_from_what_was_asked_for() {
+        let judge = |protocol, host: &str, torrc: &str| {
+            let (command, host) = (Command::Connect, Host::parse_loosely(host).unwrap());
+            let request = Request { command, host, port: 80, protocol, credentials: None, preference: None };
+            let (verdict, notices) = judge_request("1", &format!("SafeSocks 1\nTestSocks 1\n{torrc}"), &request);
+            assert!(notices.is_empty());
+            verdict
+        };
+        for (protocol, number) in [(Protocol::Transparent, 2), (Protocol::Natd, 3)] {
+            for host in ["8.8.8.8", "2001:4860::1"] {
+                let verdict = judge(protocol, host, "");
+                assert!(matches!(verdict, Verdict::Ask(wish) if wish.facts.protocol == number), "{host}");
+            }
+            for host in ["127.0.0.1", "::1", "10.0.0.1", "fd00::1"] {
+                let verdict = judge(protocol, host, "");
+                assert!(matches!(verdict, Verdict::Refuse(Failure::Internal)), "{host}: {verdict:?}");
+                assert!(matches!(judge(protocol, host, "ClientRejectInternalAddresses 0"), Verdict::Ask(_)));
+            }
+        }
     }
 
     #[test]

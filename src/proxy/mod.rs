@@ -11,6 +11,7 @@ pub mod door;
 pub mod http_connect;
 pub mod maps;
 pub mod outward;
+pub mod redirected;
 pub mod socks;
 
 use core::fmt;
@@ -21,6 +22,7 @@ use crate::client;
 pub use crate::client::name::{BadName, Host};
 use crate::wire::relay_msg::EndReason;
 use http_connect::HttpConnect;
+use redirected::Redirected;
 use socks::Socks;
 
 /// How much of a stream is taken before its request is answered; ours, a TLS record. The shell
@@ -92,6 +94,10 @@ pub enum Protocol {
     HttpConnect,
     /// Look-ups by datagrams.
     Dns,
+    /// None: a firewall led it here, and the system knows where it wanted to go.
+    Transparent,
+    /// None, but for the line of natd ahead of it.
+    Natd,
 }
 
 /// What a connection speaks.
@@ -100,6 +106,8 @@ pub enum Language {
     Socks(Socks),
     /// HTTP CONNECT.
     HttpConnect(HttpConnect),
+    /// Whatever it would have spoken to somebody else.
+    Redirected(Redirected),
 }
 
 impl Language {
@@ -108,6 +116,7 @@ impl Language {
         match self {
             Language::Socks(socks) => socks.handle_bytes(bytes),
             Language::HttpConnect(http) => http.handle_bytes(bytes),
+            Language::Redirected(redirected) => redirected.handle_bytes(bytes),
         }
     }
 
@@ -116,6 +125,7 @@ impl Language {
         match self {
             Language::Socks(socks) => socks.poll_output(),
             Language::HttpConnect(http) => http.poll_output(),
+            Language::Redirected(redirected) => redirected.poll_output(),
         }
     }
 
@@ -124,6 +134,7 @@ impl Language {
         match self {
             Language::Socks(socks) => socks.take_fault(),
             Language::HttpConnect(http) => http.take_fault(),
+            Language::Redirected(redirected) => redirected.take_fault(),
         }
     }
 
@@ -132,6 +143,7 @@ impl Language {
         match self {
             Language::Socks(socks) => socks.take_early(),
             Language::HttpConnect(http) => http.take_early(),
+            Language::Redirected(redirected) => redirected.take_early(),
         }
     }
 
@@ -140,6 +152,7 @@ impl Language {
         match self {
             Language::Socks(socks) => socks.handle_connected(),
             Language::HttpConnect(http) => http.handle_connected(),
+            Language::Redirected(redirected) => redirected.handle_connected(),
         }
     }
 
@@ -147,8 +160,9 @@ impl Language {
     pub fn handle_found(&mut self, found: &Found) {
         match self {
             Language::Socks(socks) => socks.handle_found(found),
-            // There are no look-ups in it.
+            // There are no look-ups in these.
             Language::HttpConnect(http) => http.handle_failure(Failure::Misc),
+            Language::Redirected(redirected) => redirected.handle_failure(Failure::Misc),
         }
     }
 
@@ -157,6 +171,7 @@ impl Language {
         match self {
             Language::Socks(socks) => socks.handle_failure(failure),
             Language::HttpConnect(http) => http.handle_failure(failure),
+            Language::Redirected(redirected) => redirected.handle_failure(failure),
         }
     }
 }
@@ -170,6 +185,12 @@ pub enum Fault {
     Command(u8),
     /// A name that cannot be asked for.
     Name(BadName, Sensitive<String>),
+    /// A line of natd that does not end.
+    LongLine,
+    /// What is none.
+    NoLine(Sensitive<String>),
+    /// One that names no port but this.
+    LineWithoutPort(Sensitive<String>),
 }
 
 impl Fault {
