@@ -10,6 +10,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cepa::app::local::LocalClient;
@@ -217,4 +218,82 @@ fn what_others_do_wrong_is_warned_of_where_the_user_wants_that() {
     let is_told = |lines: &str, most| (0..most).any(|_| told(&town, lines, &[PLAIN]).1.contains("was dropped"));
     assert!(is_told("ProtocolWarnings 1\n", 40));
     assert!(!is_told("", 10));
+}
+
+/// How many logs there were.
+static LOGS: AtomicUsize = AtomicUsize::new(0);
+
+/// What a client with these lines answers to each of these texts, on connections of their own one
+/// after the other, how many circuits carried that, and what it logged.
+fn answered(town: &Town, lines: &str, texts: &[&'static str]) -> (Vec<Vec<u8>>, usize, String) {
+    let number = LOGS.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("cepa-ports-natd-{}-{number}", std::process::id()));
+    let torrc = town.torrc().replace("SocksPort 0\n", "");
+    let lines = format!("{torrc}SocksPort 0\nNATDPort auto {lines}\nLog notice file {}\n", path.display());
+    let (runtime, local, texts) = (executor().unwrap(), LocalSet::new(), texts.to_vec());
+    let (answers, circuits) = local.block_on(&runtime, async {
+        let client = LocalClient::start("lines", &lines).unwrap();
+        let mut answers = Vec::new();
+        for text in texts {
+            let port: SocketAddr = client.ports()[0].parse().unwrap();
+            let talk = move || {
+                let mut stream = TcpStream::connect(port).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.write_all(text.as_bytes()).unwrap();
+                let mut answer = Vec::new();
+                match stream.read_to_end(&mut answer) {
+                    // Nobody reads what follows a line that is refused.
+                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{text:?}"),
+                    Ok(length) => assert_eq!(length, answer.len()),
+                }
+                answer
+            };
+            answers.push(tokio::task::spawn_blocking(talk).await.unwrap());
+        }
+        (answers, client.hops().len())
+    });
+    let log = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    (answers, circuits, log)
+}
+
+#[test]
+fn natd_says_where_to_go_and_a_program_hears_nothing_but_its_server() {
+    let town = town();
+    let bulk = |length| -> Vec<u8> { (0..length).map(cepa::lab::origin::pattern).collect() };
+    let (one, other) = ("[DEST source-1000.lab 80]\n", "[DEST source-20.lab 80] \r\n");
+    let echo = "[DEST http.lab 80]\nGET /30 HTTP/1.0\r\n\r\n";
+    let (answers, circuits, log) = answered(&town, "", &[one, other, echo]);
+    assert!(answers[..2] == [bulk(1000), bulk(20)] && answers[2].ends_with(&bulk(30)), "{answers:?}");
+    assert!(circuits == 1 && !log.contains("NATD"), "{circuits}: {log}");
+    let (answers, circuits, _) = answered(&town, "IsolateDestAddr", &[one, other]);
+    assert_eq!((answers, circuits), (vec![bulk(1000), bulk(20)], 2));
+}
+
+#[test]
+fn what_natd_may_not_ask_for_is_closed_and_told() {
+    let town = town();
+    let nothing = [
+        ("[DEST hidden-by-us.lab 0]\n", "NATD handshake failed; port \"[scrubbed]\" is ill-formed or out of range."),
+        ("hidden-by-us\n", "NATD handshake was ill-formed; closing. The client said: \"[scrubbed]\""),
+        ("[DEST hidden-by-us.lab 80] and more", "NATD handshake failed (DEST too long). Closing"),
+        ("[DEST hidden-by-us.onion 80]\n", "Invalid onion hostname [scrubbed]; rejecting"),
+        (
+            "[DEST 127.0.0.1 80]\n",
+            "private address [scrubbed] on a TransPort or NATDPort. Possible loop in your NAT rules?",
+        ),
+    ];
+    for (text, expected) in nothing {
+        let (answers, circuits, log) = answered(&town, "\nClientRejectInternalAddresses 1", &[text]);
+        assert!(answers == [[0; 0]] && circuits == 0, "{text:?}: {answers:?}");
+        assert!(log.contains(expected) && !log.contains("hidden"), "{text:?}: {log}");
+    }
+    let (_, _, log) = answered(&town, "\nSafeLogging 0", &["hidden-by-us\n"]);
+    assert!(log.contains("said: \"hidden-by-us\""), "{log}");
+    // Whom a server refuses, who does not go on, and who may not ask: all are closed without a word.
+    let (answers, _, log) = answered(&town, "", &["[DEST refuse.lab 80]\n"]);
+    assert!(answers == [[0; 0]] && !log.contains("NATD"), "{log}");
+    assert_eq!(answered(&town, "\nSocksTimeout 1", &["[DEST so"]).0, [[0; 0]]);
+    let (answers, _, log) = answered(&town, "\nSocksPolicy reject *", &["[DEST source-20.lab 80]\n"]);
+    assert!(answers == [[0; 0]] && log.contains("Denying socks connection from untrusted address"), "{log}");
 }

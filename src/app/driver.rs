@@ -147,12 +147,14 @@ pub struct Rare {
     pub old_authorization: Rarely,
     /// A request was refused before anybody was asked.
     pub refused: Rarely,
+    /// A firewall leads to us what was meant for this machine, perhaps what we ask for ourselves.
+    pub looping: Rarely,
     /// A file cannot be written.
     pub unwritten: Rarely,
 }
 
 impl Default for Rare {
-    /// C tor: `WARN_TOO_MANY_CONNS_INTERVAL`, and `SOCKS_WARN_INTERVAL`.
+    /// C tor: `WARN_TOO_MANY_CONNS_INTERVAL`, `SOCKS_WARN_INTERVAL` and `WARN_INTRVL_LOOP`.
     fn default() -> Self {
         let rarely = |seconds| Rarely::new(Duration::from_secs(seconds));
         Rare {
@@ -162,6 +164,7 @@ impl Default for Rare {
             unsafe_socks: rarely(5),
             old_authorization: rarely(5),
             refused: rarely(5),
+            looping: rarely(300),
             unwritten: rarely(60),
         }
     }

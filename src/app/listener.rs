@@ -16,7 +16,8 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::disk::{self, Company};
-use crate::config::port::{Place, Port, SocketMode};
+use super::redirection;
+use crate::config::port::{Flags, Place, Port, SocketMode};
 
 /// How many may wait to be accepted. C tor and the system: `SOMAXCONN`.
 const BACKLOG: i32 = 4096;
@@ -33,6 +34,8 @@ pub enum Fault {
     RelativePath,
     /// The directory of the socket.
     Directory(disk::Fault),
+    /// What is addressed to others may not be ours.
+    NotOurs(io::Error),
     /// The system will not have it so.
     System(io::Error),
 }
@@ -43,6 +46,9 @@ impl fmt::Display for Fault {
             Fault::InUse => f.write_str("the address is in use. Is Tor already running?"),
             Fault::RelativePath => f.write_str("the path of a socket must begin with /"),
             Fault::Directory(fault) => write!(f, "the directory of the socket must be private: {fault}"),
+            Fault::NotOurs(error) => {
+                write!(f, "TransProxyType TPROXY wants the right to administer the network (CAP_NET_ADMIN): {error}")
+            }
             Fault::System(error) => write!(f, "{error}"),
         }
     }
@@ -73,17 +79,20 @@ impl Listener {
     /// Opens what a line asks for. To be called where the executor is.
     pub fn open(port: &Port) -> Result<Listener, Fault> {
         match &port.at {
-            Place::Tcp(address) => Listener::tcp(*address),
-            Place::Auto(ip) => Listener::tcp(SocketAddr::new(*ip, 0)),
+            Place::Tcp(address) => Listener::tcp(*address, port.flags.is_routed),
+            Place::Auto(ip) => Listener::tcp(SocketAddr::new(*ip, 0), port.flags.is_routed),
             Place::Unix(path) => Listener::unix(path, port.flags.socket),
         }
     }
 
-    fn tcp(address: SocketAddr) -> Result<Listener, Fault> {
+    fn tcp(address: SocketAddr, is_routed: bool) -> Result<Listener, Fault> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
+        }
+        if is_routed {
+            redirection::take_all(&socket, address).map_err(Fault::NotOurs)?;
         }
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
@@ -122,11 +131,15 @@ impl Listener {
         }
     }
 
-    /// Whether it may stand where it does, for those whom the mode lets in.
-    pub fn check(&self, mode: SocketMode) -> Result<(), Fault> {
+    /// Whether it may stand where it does, for those whom the mode lets in, and take what is routed to
+    /// us, if it is to: that it takes it does no harm where it is not to.
+    pub fn check(&self, flags: &Flags) -> Result<(), Fault> {
         match &self.socket {
+            Kind::Tcp(listener) if flags.is_routed => {
+                redirection::take_all(&SockRef::from(listener), listener.local_addr()?).map_err(Fault::NotOurs)
+            }
             Kind::Tcp(_) => Ok(()),
-            Kind::Unix(_, path, _) => check_directory(path, mode),
+            Kind::Unix(_, path, _) => check_directory(path, flags.socket),
         }
     }
 
@@ -238,6 +251,16 @@ impl Stream {
             Stream::Tcp(stream) => stream.try_write(bytes),
             Stream::Unix(stream) => stream.try_write(bytes),
         })
+    }
+
+    /// Where its program wanted to go, which a firewall led to us: by a route, or by another address
+    /// in its place.
+    pub fn destination(&self, is_routed: bool) -> io::Result<SocketAddr> {
+        match self {
+            Stream::Tcp(stream) if is_routed => stream.local_addr(),
+            Stream::Tcp(stream) => redirection::destination(&SockRef::from(stream), stream.local_addr()?),
+            Stream::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Says that nothing more comes, and takes what nobody will read: a connection that closes

@@ -25,6 +25,7 @@ pub mod paths;
 pub mod pid_file;
 pub mod ports;
 pub mod program;
+pub mod redirection;
 pub mod reload;
 pub mod runtime;
 pub mod signals;

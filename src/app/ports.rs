@@ -48,6 +48,10 @@ pub enum Kind {
     HttpTunnel,
     /// Look-ups by datagrams.
     Dns,
+    /// What a firewall leads to us.
+    Trans,
+    /// The same, with a line ahead of it.
+    Natd,
 }
 
 impl Kind {
@@ -58,6 +62,8 @@ impl Kind {
             (Kind::Socks, &config.socks_ports),
             (Kind::HttpTunnel, &config.http_tunnel_ports),
             (Kind::Dns, &config.dns_ports),
+            (Kind::Trans, &config.trans_ports),
+            (Kind::Natd, &config.natd_ports),
         ];
         let kinds = kinds.into_iter().filter(|_| !config.is_network_disabled);
         kinds.flat_map(|(kind, ports)| ports.iter().map(move |port| (kind, port))).collect()
@@ -69,6 +75,8 @@ impl Kind {
             Kind::Socks => "SocksPort",
             Kind::HttpTunnel => "HTTPTunnelPort",
             Kind::Dns => "DNSPort",
+            Kind::Trans => "TransPort",
+            Kind::Natd => "NATDPort",
         }
     }
 
@@ -78,6 +86,8 @@ impl Kind {
             Kind::Socks => "Socks listener",
             Kind::HttpTunnel => "HTTP tunnel listener",
             Kind::Dns => "DNS listener",
+            Kind::Trans => "Transparent pf/netfilter listener",
+            Kind::Natd => "Transparent natd listener",
         }
     }
 }
@@ -109,8 +119,8 @@ enum Socket {
 impl Socket {
     fn open(kind: Kind, port: &Port) -> Result<Socket, listener::Fault> {
         match kind {
-            Kind::Socks | Kind::HttpTunnel => Listener::open(port).map(Socket::Streams),
             Kind::Dns => Datagrams::open(&port.at).map(Socket::Datagrams),
+            Kind::Socks | Kind::HttpTunnel | Kind::Trans | Kind::Natd => Listener::open(port).map(Socket::Streams),
         }
     }
 
@@ -128,10 +138,10 @@ impl Socket {
         }
     }
 
-    /// Whether it may stand where it does, for those whom the mode lets in.
-    fn check(&self, mode: SocketMode) -> Result<(), listener::Fault> {
+    /// Whether it may stand where it does and take what it is to take from now on.
+    fn check(&self, flags: &Flags) -> Result<(), listener::Fault> {
         match self {
-            Socket::Streams(listener) => listener.check(mode),
+            Socket::Streams(listener) => listener.check(flags),
             Socket::Datagrams(_) => Ok(()),
         }
     }
@@ -179,7 +189,7 @@ impl Ports {
             let step = match free.iter().position(is_it) {
                 Some(at) => {
                     let gate = free.remove(at);
-                    let check = gate.socket.check(port.flags.socket);
+                    let check = gate.socket.check(&port.flags);
                     check.map_err(|fault| Error::Port(kind.option(), place(port), fault))?;
                     Step::Stay(gate.entry.borrow().number)
                 }
@@ -415,6 +425,28 @@ mod tests {
             assert_eq!(complaint, format!("SocksPort {http}: the address is in use. Is Tor already running?"));
             let complaint = change(&mut ports, "HTTPTunnelPort 203.0.113.1:80\n").await.unwrap_err();
             assert!(complaint.starts_with("HTTPTunnelPort 203.0.113.1:80: "), "{complaint}");
+        });
+    }
+
+    /// Which are the same ports, by whichever means connections get there; taking what is routed to
+    /// them wants root.
+    #[test]
+    fn ports_of_firewalls_stay_where_they_are_while_that_is_all_that_changes() {
+        run(async {
+            let mut ports = ports();
+            let lines = "SocksPort 0\nTransPort auto\nNATDPort auto\n";
+            let first = change(&mut ports, lines).await.unwrap();
+            assert!(first.len() == 2 && first.iter().all(|port| TcpStream::connect(port).is_ok()));
+            match change(&mut ports, &format!("{lines}TransProxyType TPROXY\n")).await {
+                Ok(again) => assert_eq!(again, first),
+                Err(complaint) => assert!(complaint.contains("CAP_NET_ADMIN"), "{complaint}"),
+            }
+            assert_eq!(change(&mut ports, lines).await.unwrap(), first);
+            assert_eq!(numbers(&ports), [0, 1]);
+            let complaint = change(&mut ports, "NATDPort 203.0.113.1:80\n").await.unwrap_err();
+            assert!(complaint.starts_with("NATDPort 203.0.113.1:80: "), "{complaint}");
+            assert!(change(&mut ports, "SocksPort 0\n").await.unwrap().is_empty());
+            assert!(first.iter().all(|port| TcpStream::connect(port).is_err()));
         });
     }
 

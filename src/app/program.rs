@@ -26,8 +26,9 @@ use crate::config::Domain;
 use crate::config::port::Flags;
 use crate::proxy::door::{Door, Notice, Verdict};
 use crate::proxy::http_connect::HttpConnect;
+use crate::proxy::redirected::Redirected;
 use crate::proxy::socks::{MAX_MESSAGE_LEN, Manner, Socks};
-use crate::proxy::{BadName, Fault, Language, MAX_EARLY_LEN, Output, Request};
+use crate::proxy::{self, BadName, Fault, Language, MAX_EARLY_LEN, Output, Protocol, Request};
 
 /// How much is read from a program at once; ours, a TLS record.
 pub const READ_LEN: usize = 16 * 1024;
@@ -52,12 +53,15 @@ pub struct Entry {
 
 impl Entry {
     /// What a program speaks that comes from there; nothing where no connections are.
-    fn language(&self, from: Option<SocketAddr>) -> Option<Language> {
-        match self.kind {
+    /// Fails where nobody knows where it wanted to go.
+    fn language(&self, stream: &Stream, from: Option<SocketAddr>) -> io::Result<Option<Language>> {
+        Ok(match self.kind {
             Kind::Socks => Some(Language::Socks(Socks::new(self.manner(from)))),
             Kind::HttpTunnel => Some(Language::HttpConnect(HttpConnect::new())),
+            Kind::Trans => Some(Language::Redirected(Redirected::to(stream.destination(self.flags.is_routed)?))),
+            Kind::Natd => Some(Language::Redirected(Redirected::by_natd())),
             Kind::Dns => None,
-        }
+        })
     }
 
     fn manner(&self, from: Option<SocketAddr>) -> Manner {
@@ -230,7 +234,14 @@ impl Mailbox {
 /// The life of a connection.
 pub async fn serve(driver: Rc<Driver>, entry: Rc<Entry>, stream: Stream, from: Option<SocketAddr>, seat: Seat) {
     let stream = Rc::new(stream);
-    let Some(mut language) = entry.language(from) else { return };
+    let mut language = match entry.language(&stream, from) {
+        Ok(Some(language)) => language,
+        Ok(None) => return,
+        Err(error) => {
+            let text = format_args!("Fetching original destination failed: {error}. Closing.");
+            return driver.log().warn_rarely(&driver.rare().refused, Domain::App, text);
+        }
+    };
     let request = tokio::select! {
         biased;
         () = seat.leave.notified() => None,
@@ -270,11 +281,7 @@ async fn answer(
         }
         Verdict::Answer(found) => language.handle_found(&found),
         Verdict::Refuse(failure) => {
-            let (log, rare) = (driver.log(), driver.rare());
-            let (host, port) = (Sensitive::new(request.host.text()), request.port);
-            let host = log.show(&host);
-            let text = format_args!("A request for {host}:{port} was refused: {failure:?}.");
-            log.warn_rarely(&rare.refused, Domain::App, text);
+            tell_of_refusal(driver, request, failure);
             language.handle_failure(failure);
         }
     }
@@ -283,6 +290,28 @@ async fn answer(
             // Who does not read it does not get it.
             let _ = tokio::time::timeout(FLUSH_LIMIT, write_all(stream, &bytes)).await;
         }
+    }
+}
+
+/// Tells the user that a request was refused.
+fn tell_of_refusal(driver: &Driver, request: &Request, failure: proxy::Failure) {
+    let (log, rare) = (driver.log(), driver.rare());
+    let (host, port) = (Sensitive::new(request.host.text()), request.port);
+    let host = log.show(&host);
+    match (request.protocol, failure) {
+        (Protocol::Transparent | Protocol::Natd, proxy::Failure::Internal) => log.warn_rarely(
+            &rare.looping,
+            Domain::Net,
+            format_args!(
+                "Rejecting request for anonymous connection to private address {host} on a TransPort or NATDPort. \
+                 Possible loop in your NAT rules?"
+            ),
+        ),
+        _ => log.warn_rarely(
+            &rare.refused,
+            Domain::App,
+            format_args!("A request for {host}:{port} was refused: {failure:?}."),
+        ),
     }
 }
 

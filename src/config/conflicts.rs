@@ -241,8 +241,15 @@ fn nobody_can_ask(config: &Config) -> bool {
 
 /// Where programs connect to, by option.
 fn ports(config: &Config) -> impl Iterator<Item = (&'static str, &[Port])> {
-    let Config { socks_ports, http_tunnel_ports, dns_ports, .. } = config;
-    [("SocksPort", &socks_ports[..]), ("HTTPTunnelPort", http_tunnel_ports), ("DNSPort", dns_ports)].into_iter()
+    let Config { socks_ports, http_tunnel_ports, dns_ports, trans_ports, natd_ports, .. } = config;
+    let all: [(_, &[Port]); 5] = [
+        ("SocksPort", socks_ports),
+        ("HTTPTunnelPort", http_tunnel_ports),
+        ("DNSPort", dns_ports),
+        ("TransPort", trans_ports),
+        ("NATDPort", natd_ports),
+    ];
+    all.into_iter()
 }
 
 /// Ports that programs of other machines reach.

@@ -302,6 +302,10 @@ pub struct Config {
     pub http_tunnel_ports: Vec<Port>,
     /// Where they send look-ups.
     pub dns_ports: Vec<Port>,
+    /// Where a firewall leads connections that were meant for others.
+    pub trans_ports: Vec<Port>,
+    /// The same of BSD's natd.
+    pub natd_ports: Vec<Port>,
     /// Which of their requests are served.
     pub requests: Requests,
     /// Which addresses stand for others.
@@ -527,6 +531,8 @@ impl Config {
             socks_ports: reader.listeners("SocksPort")?,
             http_tunnel_ports: reader.listeners("HTTPTunnelPort")?,
             dns_ports: reader.listeners("DNSPort")?,
+            trans_ports: reader.trans_ports()?,
+            natd_ports: reader.listeners("NATDPort")?,
             requests: reader.requests()?,
             maps: reader.maps()?,
             logs: reader.logs()?,
@@ -830,6 +836,19 @@ impl Reader<'_> {
             }
             ports.extend(reading.port);
         }
+        Ok(ports)
+    }
+
+    /// Also by which means connections get there.
+    fn trans_ports(&mut self) -> Result<Vec<Port>, Complaint> {
+        let is_routed = self.single("TransProxyType", |text| match text.to_ascii_lowercase().as_str() {
+            "default" => Ok(false),
+            "tproxy" => Ok(true),
+            "ipfw" | "pf-divert" => Err(Wanted::Other("default or TPROXY: ipfw and pf-divert are not of Linux")),
+            _ => Err(Wanted::Other("default or TPROXY")),
+        })?;
+        let mut ports = self.listeners("TransPort")?;
+        ports.iter_mut().for_each(|port| port.flags.is_routed = is_routed);
         Ok(ports)
     }
 

@@ -51,6 +51,9 @@ pub struct Flags {
     pub prefer_ipv6_automap: bool,
     /// Who may open the socket in the file system.
     pub socket: SocketMode,
+    /// Whether what comes there is routed to us and still addressed to others, which `TransProxyType`
+    /// says of every `TransPort`.
+    pub is_routed: bool,
 }
 
 /// What streams must have in common to share a circuit.
@@ -110,6 +113,7 @@ impl Default for Flags {
             prefer_ipv6: false,
             prefer_ipv6_automap: true,
             socket: SocketMode::default(),
+            is_routed: false,
         }
     }
 }

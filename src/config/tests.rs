@@ -122,8 +122,7 @@ fn whatever_is_not_served_is_told_of_or_refused() {
         let text = format!("{AUTHORITY}{BESIDE}{name} {sample}\n");
         match entry.state {
             options::State::Implemented(_) => {}
-            // They want what is refused.
-            _ if name == "TransProxyType" => assert!(complaint(&text).contains("or a TransPort beside it")),
+            // It wants what is refused.
             _ if name == "BridgeDistribution" => assert!(complaint(&text).contains("BridgeRelay 1 beside it")),
             options::State::Kept(why) => {
                 let expected = format!("torrc:13: {name} has no effect here: {why}");
@@ -139,12 +138,12 @@ fn whatever_is_not_served_is_told_of_or_refused() {
 #[test]
 fn while_the_network_is_off_nothing_is_refused_that_is_well_formed() {
     for entry in unserved() {
-        let beside = "DisableNetwork 1\nORPort 9001\nTransPort 9040\nBridgeRelay 1\nHiddenServiceDir /x\n\
+        let beside = "DisableNetwork 1\nORPort 9001\nBridgeRelay 1\nHiddenServiceDir /x\n\
                       HiddenServiceSingleHopMode 1\nHiddenServiceNonAnonymousMode 1\n";
         let text = format!("{AUTHORITY}{BESIDE}{beside}{} {}\n", entry.name, sample(entry));
         assert!(config(&text).is_network_disabled, "{text}");
         if let options::State::Refused(why) = entry.state {
-            let expected = format!("torrc:20: {} is refused once DisableNetwork is 0: {why}", entry.name);
+            let expected = format!("torrc:19: {} is refused once DisableNetwork is 0: {why}", entry.name);
             assert!(warnings(&text).contains(&expected), "{text}: {:?}", warnings(&text));
         }
     }
@@ -214,13 +213,34 @@ fn what_is_not_served_may_not_contradict_itself_either() {
 }
 
 #[test]
+fn firewalls_lead_connections_to_us_in_two_ways() {
+    let ways = |lines: &str| {
+        let config = config(&format!("TransPort 9040\nTransPort 9041 IsolateDestAddr\nNATDPort 9042\n{lines}"));
+        assert!(!config.natd_ports[0].flags.is_routed && config.trans_ports[1].flags.isolation.dest_addr);
+        config.trans_ports.iter().map(|port| port.flags.is_routed).collect::<Vec<_>>()
+    };
+    assert_eq!(ways(""), [false, false]);
+    assert_eq!(ways("TransProxyType Default\n"), [false, false]);
+    assert_eq!(ways("TransProxyType TPROXY\n"), [true, true]);
+    for (other, expected) in [
+        ("ipfw", "default or TPROXY: ipfw and pf-divert are not of Linux"),
+        ("pf-divert", "default or TPROXY: ipfw and pf-divert are not of Linux"),
+        ("nat", "default or TPROXY"),
+    ] {
+        let complaint = complaint(&format!("TransPort 9040\nTransProxyType {other}\n"));
+        assert_eq!(complaint, format!("torrc:2: TransProxyType wants {expected}, not {other:?}"));
+    }
+}
+
+#[test]
 fn ports_that_are_never_saved_are_ports_too() {
-    let config = config("__SocksPort 1\n__DNSPort 2\n__HTTPTunnelPort 3\n");
-    let ports = [config.socks_ports, config.dns_ports, config.http_tunnel_ports].map(|ports| {
+    let config = config("__SocksPort 1\n__DNSPort 2\n__HTTPTunnelPort 3\n__TransPort 4\n__NATDPort 5\n");
+    let Config { socks_ports, dns_ports, http_tunnel_ports, trans_ports, natd_ports, .. } = config;
+    let ports = [socks_ports, dns_ports, http_tunnel_ports, trans_ports, natd_ports].map(|ports| {
         let [port] = <[_; 1]>::try_from(ports).unwrap();
         port_of(port.at)
     });
-    assert_eq!(ports, [1, 2, 3]);
+    assert_eq!(ports, [1, 2, 3, 4, 5]);
     let socks = |settings: &Settings| {
         let (config, _) = Config::of(settings).unwrap();
         config.socks_ports.into_iter().map(|port| port_of(port.at)).collect::<Vec<_>>()

@@ -25,6 +25,7 @@ mod outside;
 mod probe;
 mod program;
 mod proxies;
+mod redirected;
 mod relays;
 mod shell;
 mod tor;
@@ -85,6 +86,8 @@ const TESTS: &[Test] = &[
     (outside::CURLS_AT_ONCE, outside::curl_fetches_a_thousand_pages_in_parallel),
     (dials::DIALS, dials::only_those_are_dialled_whom_a_torrc_names),
     (proxies::PROXIES, proxies::relays_are_reached_through_proxies_and_not_otherwise),
+    (redirected::FIREWALL, redirected::programs_that_know_of_no_proxy_are_led_to_us_by_a_firewall),
+    ("lines_of_natd_are_answered_as_c_tor_answers", redirected::lines_of_natd_are_answered_as_c_tor_answers),
     (outside::MUCH_AT_ONCE, outside::much_goes_both_ways_and_arrives_as_it_was),
     (
         "a_program_that_ends_its_half_ends_both_once_all_is_sent",

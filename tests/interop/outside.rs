@@ -16,6 +16,7 @@ use super::lab::{Guest, MIB};
 use super::look_ups;
 use super::origin::{ADDRESS, HOST, Origin, TITLE, numbered, write_pattern};
 use super::program::{descriptor_limit, guest_on};
+use super::redirected::FIREWALL;
 use super::relays;
 use super::tor::Folder;
 use super::tunnels;
@@ -42,10 +43,11 @@ pub fn missing(test: &str) -> Option<&'static str> {
     };
     let has_curl = || has("curl", &["--version"]);
     match test {
-        CURL | CURLS_AT_ONCE | MUCH_AT_ONCE | tunnels::CURL | tunnels::CURL_REFUSED if !has_curl() => {
+        CURL | CURLS_AT_ONCE | MUCH_AT_ONCE | FIREWALL | tunnels::CURL | tunnels::CURL_REFUSED if !has_curl() => {
             Some("curl is not installed")
         }
         countries::TOR if !countries::has_file() => Some("tor-geoipdb is not installed"),
+        FIREWALL if !has("nft", &["list", "tables"]) => Some("nft is not installed, or may do nothing"),
         look_ups::DIG if !has("dig", &["-v"]) => Some("dig is not installed"),
         WGET if !has("torsocks", &["--version"]) => Some("torsocks is not installed"),
         WGET if !has("wget", &["--version"]) => Some("wget is not installed"),

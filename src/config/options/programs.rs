@@ -9,7 +9,6 @@ use crate::config::port::Kind::{Addresses, Commands, Dns, Names, Others, Tunnels
 
 const CONTROL: &str = "there is no control port yet";
 const METRICS: &str = "there is no port for metrics yet";
-const TRANSPARENT: &str = "there are no transparent proxies yet";
 const OWN_NUMBER: Kind = Kind::Number(0, u64::MAX);
 const PROXY_TYPES: Kind = OneOf(&["default", "tproxy"]);
 
@@ -42,7 +41,13 @@ pub static ENTRIES: &[Entry] = &[
         "lib ports_that_are_never_saved_are_ports_too",
     ),
     kept("__MetricsPort", Listeners(Others), "", "the same as MetricsPort, never saved", METRICS),
-    refused("__NATDPort", Listeners(Addresses), "", "the same as NATDPort, never saved", TRANSPARENT),
+    implemented(
+        "__NATDPort",
+        Listeners(Addresses),
+        "",
+        "the same as NATDPort, never saved",
+        "lib ports_that_are_never_saved_are_ports_too",
+    ),
     implemented(
         "__SocksPort",
         Listeners(Names),
@@ -50,7 +55,13 @@ pub static ENTRIES: &[Entry] = &[
         "the same as SocksPort, never saved",
         "lib ports_that_are_never_saved_are_ports_too",
     ),
-    refused("__TransPort", Listeners(Addresses), "", "the same as TransPort, never saved", TRANSPARENT),
+    implemented(
+        "__TransPort",
+        Listeners(Addresses),
+        "",
+        "the same as TransPort, never saved",
+        "lib ports_that_are_never_saved_are_ports_too",
+    ),
     kept(
         "AllowNonRFC953Hostnames",
         Truth,
@@ -114,7 +125,13 @@ pub static ENTRIES: &[Entry] = &[
     implemented("MapAddress", Lines, "", "which address is to stand for which", "ports addresses_stand_for_others"),
     kept("MetricsPort", Listeners(Others), "0", "where Prometheus asks how we are", METRICS),
     kept("MetricsPortPolicy", Lines, "", "who may ask at MetricsPort", METRICS),
-    refused("NATDPort", Listeners(Addresses), "0", "where a firewall of BSD sends connections to", TRANSPARENT),
+    implemented(
+        "NATDPort",
+        Listeners(Addresses),
+        "0",
+        "where natd of BSD sends connections to",
+        "interop lines_of_natd_are_answered_as_c_tor_answers",
+    ),
     implemented(
         "RejectPlaintextPorts",
         PortNumbers,
@@ -151,8 +168,20 @@ pub static ENTRIES: &[Entry] = &[
         "network a_request_that_nobody_answers_is_tried_elsewhere_until_its_time_is_over",
     ),
     implemented("TestSocks", Truth, "0", "log for each request whether it is safe", "lib the_user_is_told_what_is_odd"),
-    refused("TransPort", Listeners(Addresses), "0", "where a firewall sends connections to", TRANSPARENT),
-    kept("TransProxyType", PROXY_TYPES, "default", "how a firewall sends them to TransPort", TRANSPARENT),
+    implemented(
+        "TransPort",
+        Listeners(Addresses),
+        "0",
+        "where a firewall sends connections to",
+        "interop programs_that_know_of_no_proxy_are_led_to_us_by_a_firewall",
+    ),
+    implemented(
+        "TransProxyType",
+        PROXY_TYPES,
+        "default",
+        "how a firewall sends them to TransPort: default or TPROXY",
+        "interop programs_that_know_of_no_proxy_are_led_to_us_by_a_firewall",
+    ),
     kept(
         "UnixSocksGroupWritable",
         Truth,
