@@ -31,6 +31,7 @@ pub mod runtime;
 pub mod signals;
 pub mod syslog;
 pub mod torrc;
+pub mod user;
 
 use core::fmt;
 use core::time::Duration;
