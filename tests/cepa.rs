@@ -9,7 +9,7 @@
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -314,6 +314,52 @@ fn systemd_hears_what_becomes_of_it() {
     running.signal("TERM");
     hear("STOPPING=1");
     assert_eq!(running.end().0, Some(0));
+}
+
+/// What it says of a user, where it has all rights of root but these. `None` where this is not root,
+/// or nobody can take them.
+fn complaint_without(rights: &[&str], user: &str) -> Option<String> {
+    let mut command = Command::new("setpriv");
+    command.args(rights).arg(env!("CARGO_BIN_EXE_cepa"));
+    let words = ["--defaults-torrc", "/dev/null/none", "-f", "/dev/null/none", "--ignore-missing-torrc"];
+    command.args(words).args(["--User", user, "--verify-config"]).env("HOME", "/dev/null");
+    let uid = fs::metadata("/proc/self").unwrap().uid();
+    let can = || Command::new("setpriv").args(rights).arg("true").output().is_ok_and(|output| output.status.success());
+    if uid != 0 || !can() {
+        return None;
+    }
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    Some(String::from_utf8(output.stderr).unwrap())
+}
+
+/// What becomes of it where it can is in `tests/interop/unit.rs`.
+#[test]
+fn a_user_that_it_cannot_become_is_named() {
+    let scratch = Scratch::new("user");
+    let torrc = scratch.torrc("User no-such-user");
+    for words in [&["-f", &torrc][..], &["-f", &torrc, "--verify-config"]] {
+        assert_eq!(complaint(words), format!("{torrc}:3: User no-such-user: /etc/passwd has no such user"));
+    }
+    assert!(!Path::new(&scratch.path("data")).exists());
+    let must = "it must be started as root to become another: Operation not permitted (os error 1)";
+    let powerless = &["--bounding-set", "-setuid,-setgid"][..];
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        assert_eq!(complaint(&["-f", &torrc, "--User", "root"]), format!("command line: User root: {must}"));
+    }
+    if let Some(text) = complaint_without(powerless, "nobody") {
+        assert_eq!(text, format!("cepa: command line: User nobody: {must}\n"));
+    }
+    if let Some(text) = complaint_without(powerless, "root") {
+        assert!(text.starts_with("cepa: command line: User root: it is started as that user, and must be"), "{text}");
+    }
+    // As if what is given up were not gone. Root of a namespace of users can become nobody else.
+    let users = fs::read_to_string("/proc/self/uid_map").unwrap();
+    let has_all = users.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+    let text = complaint_without(&["--securebits", "+no_setuid_fixup"], "nobody").filter(|_| has_all);
+    if let Some(text) = text {
+        assert!(text.starts_with("cepa: command line: User nobody: it could be root again, so that"), "{text}");
+    }
 }
 
 #[test]

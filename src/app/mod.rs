@@ -53,12 +53,13 @@ use self::files::{Files, Places};
 use self::logging::{Logger, Unopened};
 use self::notify::Notifier;
 use self::pid_file::PidFile;
+use self::ports::Early;
 use self::reload::Running;
 use self::runtime::{SystemClock, SystemEntropy};
 use self::signals::{Signals, Wish};
 use crate::base::random::Entropy;
 use crate::client::Setup;
-use crate::config::{Complaint, Config, Domain, Log, Selection, Severity, dump, options};
+use crate::config::{Complaint, Config, Domain, Given, Log, Selection, Severity, dump, options};
 use crate::crypto::password;
 use crate::crypto::tls::Provider;
 
@@ -119,6 +120,8 @@ pub enum Error {
     Directory(&'static str, PathBuf, Fault),
     /// A port for programs, of that option.
     Port(&'static str, String, listener::Fault),
+    /// The user to go on as.
+    User(Given, user::Fault),
     /// An option that may not change any more.
     Fixed(&'static str),
     /// The file of our process number.
@@ -139,6 +142,7 @@ impl fmt::Display for Error {
             Error::Descriptors(too_few) => write!(f, "{too_few}"),
             Error::Directory(option, path, fault) => write!(f, "{option} {}: {fault}", path.display()),
             Error::Port(option, port, fault) => write!(f, "{option} {port}: {fault}"),
+            Error::User(Given { value, origin }, fault) => write!(f, "{origin}: User {value}: {fault}"),
             Error::Fixed(option) => write!(f, "{option} may not change while the program runs"),
             Error::PidFile(path, error) => write!(f, "PidFile {}: {error}", path.display()),
             Error::Doomed(why) => f.write_str(why),
@@ -192,6 +196,8 @@ fn obey(words: Vec<String>) -> Result<(), Error> {
         Command::Verify(start) => {
             let wanted = start.options().map_err(Error::Options)?;
             wanted.warnings.iter().for_each(|warning| say(&format!("[warn] {warning}")));
+            // C tor: becomes that user even to look at a torrc.
+            become_user(&wanted.config)?;
             Setup::of(wanted.config)?;
             say("Configuration was valid");
         }
@@ -210,13 +216,25 @@ fn run(start: Start) -> Result<(), Error> {
     let (wanted, setup) = understand(start.options(), start.quiet)?;
     let (runtime, clock) = (runtime::executor()?, SystemClock::start());
     signals::outlive_limits(&runtime)?;
+    // C tor: ports while it is root, and files once it is not.
+    let early = match wanted.config.user {
+        Some(_) => Early::open(&wanted.config, &runtime)?,
+        None => Early::default(),
+    };
+    become_user(&wanted.config)?;
     let log = Rc::new(Logger::open(&wanted.config, clock).map_err(Error::Log)?);
-    let result = live(start, wanted, setup, clock, &log, &runtime);
+    let result = live(start, wanted, setup, early, clock, &log, &runtime);
     log.finish();
     if let Err(error) = &result {
         log.fail(format_args!("{error}"));
     }
     result
+}
+
+/// Goes on as the user who is named, if one is.
+fn become_user(config: &Config) -> Result<(), Error> {
+    let Some(given) = &config.user else { return Ok(()) };
+    user::become_user(&given.value, config.keeps_low_ports).map_err(|fault| Error::User(given.clone(), fault))
 }
 
 /// What is wanted, with what follows from it for the client.
@@ -231,6 +249,7 @@ fn live(
     start: Start,
     wanted: Wanted,
     setup: Setup,
+    early: Early,
     clock: SystemClock,
     log: &Rc<Logger>,
     runtime: &Runtime,
@@ -245,7 +264,7 @@ fn live(
     LocalSet::new().block_on(runtime, async {
         let mut signals = Signals::listen()?;
         let driver = Driver::new(setup.with_files(), Dialler::new(Provider::best()), files, clock, Rc::clone(log));
-        let mut running = Running::begin(start, wanted, Rc::clone(&driver))?;
+        let mut running = Running::begin(start, wanted, Rc::clone(&driver), early)?;
         let notifier = Notifier::of_environment();
         notifier.ready();
         drop(spawn_local(Rc::clone(&driver).hear_files(done)));

@@ -12,6 +12,7 @@ use core::cell::RefCell;
 use core::time::Duration;
 use std::rc::Rc;
 
+use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
 
@@ -165,6 +166,32 @@ enum Step {
     New(Socket),
 }
 
+/// Sockets of ports that are open before anybody can be let in: those that only root may open, of
+/// whoever will be another user by then. Those of the file system are made by the other user, whose
+/// they are to be.
+#[derive(Default)]
+pub struct Early(Vec<(Kind, Port, Socket)>);
+
+impl Early {
+    /// Opens all of them, which that executor will listen to.
+    pub fn open(config: &Config, runtime: &Runtime) -> Result<Early, Error> {
+        let _here = runtime.enter();
+        let lines = Kind::lines(config).into_iter().filter(|(_, port)| !matches!(port.at, Place::Unix(_)));
+        // What is content with any port must not take one that another line names.
+        let (autos, named): (Vec<_>, Vec<_>) = lines.partition(|(_, port)| matches!(port.at, Place::Auto(_)));
+        let open = |(kind, port): (Kind, &Port)| match Socket::open(kind, port) {
+            Ok(socket) => Ok((kind, port.clone(), socket)),
+            Err(fault) => Err(Error::Port(kind.option(), place(port), fault)),
+        };
+        named.into_iter().chain(autos).map(open).collect::<Result<_, _>>().map(Early)
+    }
+
+    fn take(&mut self, kind: Kind, port: &Port) -> Option<Socket> {
+        let at = self.0.iter().position(|(other, its, _)| (*other, its) == (kind, port))?;
+        Some(self.0.remove(at).2)
+    }
+}
+
 impl Ports {
     /// None yet.
     pub fn new(driver: &Rc<Driver>) -> Ports {
@@ -179,6 +206,11 @@ impl Ports {
 
     /// Opens whatever a configuration asks for and is not open yet; all of it, or nothing.
     pub fn plan(&self, config: &Config) -> Result<Plan, Error> {
+        self.plan_with(config, Early::default())
+    }
+
+    /// The same, where some are open.
+    pub fn plan_with(&self, config: &Config, mut early: Early) -> Result<Plan, Error> {
         let is_auto = |(_, (_, port)): &(u32, (Kind, &Port))| matches!(port.at, Place::Auto(_));
         let (autos, named): (Vec<_>, Vec<_>) = (0..).zip(Kind::lines(config)).partition(is_auto);
         let mut free: Vec<&Gate> = self.open.iter().map(|open| &*open.gate).collect();
@@ -193,7 +225,7 @@ impl Ports {
                     check.map_err(|fault| Error::Port(kind.option(), place(port), fault))?;
                     Step::Stay(gate.entry.borrow().number)
                 }
-                None => Step::New(self.open(kind, port)?),
+                None => Step::New(self.open(kind, port, &mut early)?),
             };
             steps.push((line, kind, port.flags.clone(), step));
         }
@@ -201,9 +233,12 @@ impl Ports {
         Ok(Plan(steps.into_iter().map(|(_, kind, flags, step)| (kind, flags, step)).collect()))
     }
 
-    fn open(&self, kind: Kind, port: &Port) -> Result<Socket, Error> {
+    fn open(&self, kind: Kind, port: &Port, early: &mut Early) -> Result<Socket, Error> {
         self.driver.log().notice(Domain::Net, format_args!("Opening {} on {}", kind.name(), place(port)));
-        Socket::open(kind, port).map_err(|fault| Error::Port(kind.option(), place(port), fault))
+        early
+            .take(kind, port)
+            .map_or_else(|| Socket::open(kind, port), Ok)
+            .map_err(|fault| Error::Port(kind.option(), place(port), fault))
     }
 
     /// Lets programs in where it is planned, and nowhere else. Each of what this gives is over

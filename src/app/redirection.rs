@@ -15,7 +15,10 @@ use socket2::Socket;
 /// Has a socket at that address take what is routed to it, whoever it is addressed to.
 #[cfg(target_os = "linux")]
 pub fn take_all(socket: &Socket, at: SocketAddr) -> io::Result<()> {
+    // Whoever has become another user may not ask for it again, and need not.
     match at {
+        SocketAddr::V4(_) if socket.ip_transparent_v4()? => Ok(()),
+        SocketAddr::V6(_) if socket.ip_transparent_v6()? => Ok(()),
         SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
         SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
     }

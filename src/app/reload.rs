@@ -14,7 +14,7 @@ use std::rc::Rc;
 use super::command::{Start, Wanted};
 use super::driver::Driver;
 use super::logging::Sinks;
-use super::ports::{Plan, Ports};
+use super::ports::{Early, Plan, Ports};
 use super::{Error, descriptors, tell, understand};
 use crate::client::Setup;
 use crate::config::Domain;
@@ -36,10 +36,10 @@ struct Next {
 }
 
 impl Running {
-    /// Opens the ports. The driver is of the client that wanted that.
-    pub fn begin(start: Start, wanted: Wanted, driver: Rc<Driver>) -> Result<Running, Error> {
+    /// Opens the ports, of which some may be open. The driver is of the client that wanted that.
+    pub fn begin(start: Start, wanted: Wanted, driver: Rc<Driver>, early: Early) -> Result<Running, Error> {
         let mut ports = Ports::new(&driver);
-        drop(ports.adopt(ports.plan(&wanted.config)?));
+        drop(ports.adopt(ports.plan_with(&wanted.config, early)?));
         tell_of_network(&wanted, &driver);
         Ok(Running { start, wanted, driver, ports })
     }

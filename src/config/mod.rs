@@ -290,6 +290,10 @@ pub struct Config {
     pub cache_directory: Option<String>,
     /// Where our process number is written.
     pub pid_file: Option<String>,
+    /// Who to go on as.
+    pub user: Option<Given>,
+    /// Whether whoever that is may open ports that otherwise only root may.
+    pub keeps_low_ports: bool,
     /// Whether to write to disk less often.
     pub avoids_disk_writes: bool,
     /// How many descriptors the system must let us have (`ConnLimit`).
@@ -525,6 +529,9 @@ impl Config {
             data_directory: reader.text("DataDirectory"),
             cache_directory: reader.text("CacheDirectory"),
             pid_file: reader.text("PidFile").filter(|path| !path.is_empty()),
+            user: settings.given("User").last().cloned(),
+            // C tor: `auto` keeps that for relays alone.
+            keeps_low_ports: reader.choice("KeepBindCapabilities")? == Choice::Yes,
             avoids_disk_writes: reader.truth("AvoidDiskWrites")?,
             least_descriptors: reader.number("ConnLimit")?,
             directory: reader.directory()?,
@@ -558,12 +565,15 @@ impl Config {
     /// The first option, by name, that is another in `next` and may not change while the program
     /// runs. C tor: `options_transition_allowed`; the others of its list change nothing here.
     pub fn fixed_difference(&self, next: &Config) -> Option<&'static str> {
+        let name = |config: &Config| config.user.as_ref().map(|given| given.value.clone());
         let fixed = [
             ("CacheDirectory", self.cache_directory == next.cache_directory),
             ("DataDirectory", self.data_directory == next.data_directory),
+            ("KeepBindCapabilities", self.keeps_low_ports == next.keeps_low_ports),
             ("PidFile", self.pid_file == next.pid_file),
             ("SyslogIdentityTag", self.syslog_tag == next.syslog_tag),
             ("TestingTorNetwork", self.is_testing == next.is_testing),
+            ("User", name(self) == name(next)),
         ];
         fixed.into_iter().find(|(_, is_same)| !is_same).map(|(option, _)| option)
     }

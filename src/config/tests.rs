@@ -471,10 +471,14 @@ fn what_may_not_change_while_it_runs_is_named() {
     let config = |text: &str| config(&format!("{AUTHORITY}{text}"));
     let change = |before: &str, after: &str| config(before).fixed_difference(&config(after));
     assert_eq!(change("SocksPort 1\nDataDirectory /a\n", "DataDirectory /a\nSafeLogging 0\nSocksTimeout 1\n"), None);
+    assert_eq!(change("User a\n", "SocksTimeout 1\nUser a\nKeepBindCapabilities 0\n"), None);
     for (before, after, option) in [
         ("", "DataDirectory /a\n", "DataDirectory"),
         ("DataDirectory /a\n", "DataDirectory /b\n", "DataDirectory"),
         ("CacheDirectory /a\n", "", "CacheDirectory"),
+        ("User a\n", "", "User"),
+        ("User a\n", "\n\nUser b\n", "User"),
+        ("", "KeepBindCapabilities 1\n", "KeepBindCapabilities"),
         ("", "TestingTorNetwork 1\n", "TestingTorNetwork"),
         ("", "DataDirectory /a\nCacheDirectory /b\n", "CacheDirectory"),
     ] {

@@ -30,6 +30,7 @@ mod relays;
 mod shell;
 mod tor;
 mod tunnels;
+mod unit;
 mod verdicts;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -104,6 +105,8 @@ const TESTS: &[Test] = &[
     ("few_guards_are_the_same_to_tor", kept::few_guards_are_the_same_to_tor),
     ("what_is_broken_is_kept_and_made_anew", kept::what_is_broken_is_kept_and_made_anew),
     ("our_program_may_be_killed_at_any_instant", kept::our_program_may_be_killed_at_any_instant),
+    (unit::UNIT, unit::debians_unit_starts_our_program),
+    (unit::RIGHTS, unit::a_user_keeps_what_root_opened_and_the_right_to_low_ports),
     (ARTI, lab::arti_bootstraps_and_fetches_through_the_lab),
     (COST, cost::the_labs_relays_cost_less_than_tors),
     (BUDGET, budget::our_client_keeps_its_budgets),
@@ -217,9 +220,11 @@ fn excuse(name: &str) -> Option<&'static str> {
     match name {
         ARTI if tor::arti().is_none() => Some("CEPA_ARTI names no arti"),
         COST | BUDGET if cfg!(debug_assertions) => Some("only a release build is worth measuring"),
+        unit::UNIT | unit::RIGHTS if !unit::is_root() => Some("only root may become another user"),
         // Where all must run, it fails for what is missing.
         _ if is_required() => None,
         dials::DIALS | proxies::PROXIES => dials::missing(),
+        unit::UNIT | unit::RIGHTS => unit::missing(),
         _ => outside::missing(name),
     }
 }

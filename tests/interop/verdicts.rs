@@ -133,9 +133,6 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("Socks5Proxy", "1"),
     // C tor takes it and ends when it starts.
     ("ConnLimit", "1"),
-    // C tor becomes that user even to look at a torrc.
-    ("User", "1"),
-    ("User", "a-b c:d"),
 ];
 
 pub fn our_verdicts_on_options_are_those_of_tor() {

@@ -43,7 +43,7 @@ impl ClientBuilder {
     }
 
     /// Takes lines of a torrc, which may open ports and logs. Nothing can be included, and what is
-    /// about a process of our own does nothing, as `PidFile` and `ConnLimit`.
+    /// about a process of our own does nothing, as `PidFile`, `ConnLimit` and `User`.
     pub fn torrc(mut self, lines: &str) -> ClientBuilder {
         let result = self.settings.add_text(LINES, lines);
         self.note(result);

@@ -105,12 +105,12 @@ pub static ENTRIES: &[Entry] = &[
         "how often to say in the log how it goes; 0 never does",
         "lib a_heart_beats_as_often_as_the_user_wants",
     ),
-    kept(
+    implemented(
         "KeepBindCapabilities",
         Choice,
         "auto",
         "keep the right to low ports under another user",
-        "User is not there yet",
+        "interop a_user_keeps_what_root_opened_and_the_right_to_low_ports",
     ),
     implemented("Log", Lines, "", "what to log, and where to", "lib a_log_of_some_domains_gets_those_and_no_others"),
     implemented(
@@ -176,5 +176,5 @@ pub static ENTRIES: &[Entry] = &[
         "begin log files anew at each start, and when the options are read again",
         "lib a_file_is_begun_anew_where_the_user_wants_that",
     ),
-    refused("User", Text, "", "go on as this user", "it goes on as who starts it; start it as that user"),
+    implemented("User", Text, "", "go on as this user, once ports are open", "interop debians_unit_starts_our_program"),
 ];
