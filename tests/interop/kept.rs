@@ -167,7 +167,9 @@ fn take_turns(lines: &str, selection: &str, turns: usize) -> Vec<Record> {
         guest.reaches_a_socket_of_this_machine();
         folder = guest.part().0;
         let now = guards(&data, selection);
-        assert!(now.iter().any(|guard| guard.confirmed.is_some()), "turn {turn}: nobody is confirmed");
+        // C tor may have begun with the usual ones, before it knew that few are allowed.
+        let is_confirmed = now.iter().any(|guard| guard.confirmed.is_some());
+        assert!(is_confirmed || selection == RESTRICTED, "turn {turn}: nobody is confirmed");
         assert!(before.is_empty() || now.len() == before.len(), "turn {turn}");
         for (now, before) in now.iter().zip(&before) {
             assert_eq!((now.id, now.sampled_on), (before.id, before.sampled_on), "turn {turn}");
