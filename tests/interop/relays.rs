@@ -228,7 +228,8 @@ impl Draft {
                  TestingV3AuthInitialVotingInterval 10\nTestingV3AuthInitialVoteDelay 2\n\
                  TestingV3AuthInitialDistDelay 2\nV3AuthVotingInterval 10\nV3AuthVoteDelay 2\nV3AuthDistDelay 2\n\
                  V3AuthNIntervalsValid 200\nTestingDirAuthVoteGuard *\nTestingMinExitFlagThreshold 0\n\
-                 AuthDirMaxServersPerAddr 0\nMinUptimeHidServDirectoryV2 0\nAuthDirTestReachability 0\n"
+                 AuthDirMaxServersPerAddr 0\nMinUptimeHidServDirectoryV2 0\nAuthDirTestReachability 0\n\
+                 ConsensusParams guard-meaningful-restriction-percent=50\n"
             }
             Kind::Relay => "ExitPolicy reject *:*\n",
             Kind::Exit => "ExitRelay 1\nIPv6Exit 1\nExitPolicyRejectPrivate 0\nExitPolicy accept *:*\n",

@@ -262,6 +262,24 @@ fn other_lists_take_effect_on_what_is_there() {
     shell.configure(&mut world.network, setup_with(&world.cache, &format!("ExitNodes {}\n", exits[1])));
     assert_eq!(shell.serve(&mut world.network, wish(), MINUTE).read.len(), 5000);
     assert!(exits_used(&shell).contains(&exits[1]));
+
+    // What is open and goes through somebody who is excluded now is left, whatever its exit.
+    let carrying = |shell: &Shell| {
+        let mut all = shell.client.pool().iter().filter(|(_, it)| it.streams > 0);
+        all.next().map(|(_, it)| it.path.hops.iter().map(|hop| hop.ids.rsa.unwrap()).collect::<Vec<_>>()).unwrap()
+    };
+    let through = |shell: &mut Shell, world: &mut World| {
+        let no = shell.request(&mut world.network, connect("echo.lab", "the same"));
+        assert!(shell.run_until(&mut world.network, MINUTE, |shell| shell.requests[&no].is_open));
+        let path = carrying(shell);
+        shell.cancel(&mut world.network, no);
+        path
+    };
+    let path = through(&mut shell, &mut world);
+    assert_eq!(through(&mut shell, &mut world), path);
+    let lines = format!("ExitNodes {}\nExcludeNodes {}\n", exits[1], path[1]);
+    shell.configure(&mut world.network, setup_with(&world.cache, &lines));
+    assert!(!through(&mut shell, &mut world).contains(&path[1]));
 }
 
 #[test]
