@@ -46,8 +46,7 @@ pub struct Entry {
 /// What becomes of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It does what it says. A test shows its effect, named as `suite test_name`; empty where
-    /// none does.
+    /// It does what it says. A test shows its effect, named as `suite test_name`.
     Implemented(&'static str),
     /// It may be given and changes nothing, which is told with this reason unless it has its
     /// default.
