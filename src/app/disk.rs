@@ -19,6 +19,8 @@ const LOCK: &str = "lock";
 /// What a file is called until it is whole. C tor has the same.
 const UNFINISHED: &str = ".tmp";
 const DIRECTORY_MODE: u32 = 0o700;
+/// The same where the group may look.
+const GROUP_MODE: u32 = 0o750;
 const FILE_MODE: u32 = 0o600;
 /// What nobody else may do with a directory: anything.
 const OTHERS: u32 = 0o077;
@@ -84,17 +86,19 @@ impl Directory {
     /// That directory, made if it is not there. Says also whether its mode had to be mended,
     /// because others could look into it.
     ///
-    /// C tor: follows no link, makes no parents, and mends a mode rather than refuse it.
-    pub fn open(path: &Path, is_durable: bool) -> Result<(Directory, bool), Fault> {
-        let made = DirBuilder::new().mode(DIRECTORY_MODE).create(path);
+    /// C tor: follows no link, makes no parents, and mends a mode rather than refuse it. The group may
+    /// look into it if the user wants that, and into one that is there already if it could before.
+    pub fn open(path: &Path, is_durable: bool, is_for_group: bool) -> Result<(Directory, bool), Fault> {
+        let (mode_wanted, others) = if is_for_group { (GROUP_MODE, MOST_OTHERS) } else { (DIRECTORY_MODE, OTHERS) };
+        let made = DirBuilder::new().mode(mode_wanted).create(path);
         match made {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
             _ => {}
         }
         let (file, mode) = open_own(path)?;
-        let is_open = mode & OTHERS != 0;
+        let is_open = mode & others != 0;
         if is_open {
-            file.set_permissions(Permissions::from_mode(mode & !OTHERS | DIRECTORY_MODE))?;
+            file.set_permissions(Permissions::from_mode(mode & !others | mode_wanted))?;
         }
         Ok((Directory { path: path.to_owned(), is_durable }, is_open))
     }
@@ -312,12 +316,12 @@ pub(crate) mod tests {
     fn a_directory_is_made_for_us_alone_and_mended_where_others_could_look() {
         let scratch = Scratch::new("made");
         let path = scratch.0.join("data");
-        let (directory, was_open) = Directory::open(&path, true).unwrap();
+        let (directory, was_open) = Directory::open(&path, true, false).unwrap();
         assert_eq!((mode(&path), was_open, directory.path()), (0o700, false, &path as &Path));
         fs::set_permissions(&path, Permissions::from_mode(0o577)).unwrap();
-        assert!(Directory::open(&path, true).unwrap().1);
+        assert!(Directory::open(&path, true, false).unwrap().1);
         assert_eq!(mode(&path), 0o700);
-        assert!(!Directory::open(&path, true).unwrap().1);
+        assert!(!Directory::open(&path, true, false).unwrap().1);
     }
 
     #[test]
@@ -326,9 +330,9 @@ pub(crate) mod tests {
         let (file, link, nowhere) = (scratch.0.join("file"), scratch.0.join("link"), scratch.0.join("a/b"));
         File::create(&file).unwrap();
         std::os::unix::fs::symlink(&scratch.0, &link).unwrap();
-        assert!(matches!(Directory::open(&file, true), Err(Fault::NoDirectory)));
-        assert!(matches!(Directory::open(&link, true), Err(Fault::NoDirectory)));
-        assert!(matches!(Directory::open(&nowhere, true), Err(Fault::System(_))));
+        assert!(matches!(Directory::open(&file, true, false), Err(Fault::NoDirectory)));
+        assert!(matches!(Directory::open(&link, true, false), Err(Fault::NoDirectory)));
+        assert!(matches!(Directory::open(&nowhere, true, false), Err(Fault::System(_))));
         assert!(check_owner(7, Some(7)).is_ok() && check_owner(7, None).is_ok());
         assert!(matches!(check_owner(0, Some(7)), Err(Fault::NotOurs { owner: 0, us: 7 })));
         assert_eq!(user(), Some(fs::metadata(&scratch.0).unwrap().uid()));
@@ -337,7 +341,7 @@ pub(crate) mod tests {
     #[test]
     fn a_directory_is_locked_by_one_and_free_again_after_it() {
         let scratch = Scratch::new("locked");
-        let (directory, _) = Directory::open(&scratch.0, true).unwrap();
+        let (directory, _) = Directory::open(&scratch.0, true, false).unwrap();
         let lock = directory.lock().unwrap();
         assert!(matches!(directory.lock(), Err(Fault::Locked)));
         drop(lock);
@@ -349,7 +353,7 @@ pub(crate) mod tests {
     fn a_file_is_replaced_whole_or_not_at_all() {
         let scratch = Scratch::new("replaced");
         for is_durable in [true, false] {
-            let (directory, _) = Directory::open(&scratch.0, is_durable).unwrap();
+            let (directory, _) = Directory::open(&scratch.0, is_durable, false).unwrap();
             let mut file = directory.replace("state").unwrap();
             file.write(b"one ").unwrap();
             file.write(b"two").unwrap();
@@ -366,7 +370,7 @@ pub(crate) mod tests {
     #[test]
     fn a_journal_grows_and_is_read_in_pieces() {
         let scratch = Scratch::new("journal");
-        let (directory, _) = Directory::open(&scratch.0, false).unwrap();
+        let (directory, _) = Directory::open(&scratch.0, false, false).unwrap();
         assert!(directory.read("journal").unwrap().is_none());
         let bytes = vec![7; PIECE_LEN];
         directory.append("journal", &bytes).unwrap();
@@ -382,7 +386,7 @@ pub(crate) mod tests {
     #[test]
     fn a_name_leads_nowhere_else() {
         let scratch = Scratch::new("names");
-        let (directory, _) = Directory::open(&scratch.0, false).unwrap();
+        let (directory, _) = Directory::open(&scratch.0, false, false).unwrap();
         for name in ["", ".", "..", "../x", "/etc/passwd", "a/b"] {
             assert!(directory.append(name, b"").is_err(), "{name}");
         }
@@ -412,7 +416,7 @@ pub(crate) mod tests {
     #[test]
     fn a_broken_file_has_another_name_as_well() {
         let scratch = Scratch::new("aside");
-        let (directory, _) = Directory::open(&scratch.0, false).unwrap();
+        let (directory, _) = Directory::open(&scratch.0, false, false).unwrap();
         assert!(directory.set_aside("state", 2).is_err());
         for (text, other) in [("one", "state.0"), ("two", "state.1"), ("three", "state.1")] {
             let mut file = directory.replace("state").unwrap();
@@ -425,5 +429,24 @@ pub(crate) mod tests {
         // It is the old one that stays, whatever becomes of the file.
         directory.replace("state").unwrap().commit().unwrap();
         assert_eq!(whole(&directory, "state.1").unwrap(), b"three");
+    }
+
+    #[test]
+    fn the_group_may_look_where_the_user_wants_that() {
+        let scratch = Scratch::new("group");
+        let path = scratch.0.join("data");
+        assert!(!Directory::open(&path, false, true).unwrap().1);
+        assert_eq!(mode(&path) & 0o707, 0o700);
+        for (before, is_for_group, after) in [
+            (0o750, true, 0o750),
+            (0o700, true, 0o700),
+            (0o777, true, 0o750),
+            (0o755, true, 0o750),
+            (0o750, false, 0o700),
+        ] {
+            fs::set_permissions(&path, Permissions::from_mode(before)).unwrap();
+            assert_eq!(Directory::open(&path, false, is_for_group).unwrap().1, before != after);
+            assert_eq!(mode(&path), after, "{before:o} {is_for_group}");
+        }
     }
 }

@@ -200,7 +200,7 @@ mod tests {
     const CACHE: Name = "cached-certs";
 
     fn files(scratch: &Scratch) -> (Files, Receiver<Done>) {
-        let open = |name| Directory::open(&scratch.0.join(name), false).unwrap().0;
+        let open = |name| Directory::open(&scratch.0.join(name), false, false).unwrap().0;
         Files::start(Places { data: open("data"), cache: open("cache") }).unwrap()
     }
 

@@ -354,7 +354,8 @@ fn tell(wanted: &Wanted, log: &Logger) {
 
 /// Makes sure of the directories, and locks the one that no two programs may share.
 fn directories(config: &Config, log: &Logger, runtime: &Runtime) -> Result<(Places, Lock), Error> {
-    let open = |option, path: PathBuf| match Directory::open(&path, !config.avoids_disk_writes) {
+    let is_durable = !config.avoids_disk_writes;
+    let open = |option, path: PathBuf, is_for_group| match Directory::open(&path, is_durable, is_for_group) {
         Ok((directory, was_open)) => {
             if was_open {
                 log.warn(Domain::Fs, format_args!("Fixing permissions on directory {}", path.display()));
@@ -363,9 +364,9 @@ fn directories(config: &Config, log: &Logger, runtime: &Runtime) -> Result<(Plac
         }
         Err(fault) => Err(Error::Directory(option, path, fault)),
     };
-    let data = open("DataDirectory", paths::data_directory(config.data_directory.as_deref()))?;
+    let data = open("DataDirectory", paths::data_directory(config.data_directory.as_deref()), config.groups[0])?;
     let cache = match &config.cache_directory {
-        Some(cache) => open("CacheDirectory", paths::expand(cache))?,
+        Some(cache) => open("CacheDirectory", paths::expand(cache), config.groups[1])?,
         None => data.clone(),
     };
     let lock = runtime

@@ -288,6 +288,8 @@ pub struct Config {
     pub data_directory: Option<String>,
     /// Where to keep directory documents, if elsewhere.
     pub cache_directory: Option<String>,
+    /// Whether the group may look into these two.
+    pub groups: [bool; 2],
     /// Where our process number is written.
     pub pid_file: Option<String>,
     /// Who to go on as.
@@ -528,6 +530,7 @@ impl Config {
             is_network_disabled: reader.truth("DisableNetwork")?,
             data_directory: reader.text("DataDirectory"),
             cache_directory: reader.text("CacheDirectory"),
+            groups: [reader.truth("DataDirectoryGroupReadable")?, reader.group_of_cache()?],
             pid_file: reader.text("PidFile").filter(|path| !path.is_empty()),
             user: settings.given("User").last().cloned(),
             // C tor: `auto` keeps that for relays alone.
@@ -744,6 +747,11 @@ impl Reader<'_> {
             self.on_clamped("LogTimeGranularity", format!("{granularity} milliseconds"));
         }
         Ok(Duration::from_millis(granularity))
+    }
+
+    /// C tor: what is one directory has one group.
+    fn group_of_cache(&mut self) -> Result<bool, Complaint> {
+        Ok(self.choice("CacheDirectoryGroupReadable")? == Choice::Yes)
     }
 
     fn heartbeat(&mut self) -> Result<Option<Duration>, Complaint> {

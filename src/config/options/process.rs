@@ -6,7 +6,6 @@ use super::Kind::{Choice, File, Lines, Millis, Number, OneOf, Seconds, Text, Tru
 use super::{ANY, Entry, SIZE, implemented, kept, refused};
 
 const CRYPTO: &str = "the processor is used as well as it can be, and no library is loaded";
-const GROUP: &str = "the files of others stay closed to the group";
 const COUNTRIES: &str = "only relays are looked up yet, by their IPv4 addresses";
 /// C tor: `ULIMIT_BUFFER`, which it finds out when it starts.
 const LEAST_CONN_LIMIT: u64 = 32;
@@ -28,7 +27,13 @@ pub static ENTRIES: &[Entry] = &[
         "where to keep directory documents, if not in DataDirectory",
         "cepa a_data_directory_that_cannot_be_used_is_named",
     ),
-    kept("CacheDirectoryGroupReadable", Choice, "auto", "let the group read CacheDirectory", GROUP),
+    implemented(
+        "CacheDirectoryGroupReadable",
+        Choice,
+        "auto",
+        "let the group read CacheDirectory",
+        "lib the_group_may_look_where_the_user_wants_that",
+    ),
     implemented(
         "ConnLimit",
         Number(LEAST_CONN_LIMIT, 0x7FFF_FFFF),
@@ -43,7 +48,13 @@ pub static ENTRIES: &[Entry] = &[
         "where to keep what outlives a run",
         "cepa a_data_directory_is_used_by_one_at_a_time",
     ),
-    kept("DataDirectoryGroupReadable", Truth, "0", "let the group read DataDirectory", GROUP),
+    implemented(
+        "DataDirectoryGroupReadable",
+        Truth,
+        "0",
+        "let the group read DataDirectory",
+        "lib the_group_may_look_where_the_user_wants_that",
+    ),
     refused("DisableAllSwap", Truth, "0", "keep all memory out of swap", "memory is not kept out of swap yet"),
     kept("DisableDebuggerAttachment", Truth, "1", "keep debuggers away", "debuggers are not kept away yet"),
     implemented(
