@@ -224,6 +224,8 @@ fn run(start: Start) -> Result<(), Error> {
     become_user(&wanted.config)?;
     let log = Rc::new(Logger::open(&wanted.config, clock).map_err(Error::Log)?);
     let result = live(start, wanted, setup, early, clock, &log, &runtime);
+    // A disk that hangs while countries are read holds up nobody who ends it.
+    runtime.shutdown_background();
     log.finish();
     if let Err(error) = &result {
         log.fail(format_args!("{error}"));

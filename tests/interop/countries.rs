@@ -90,6 +90,12 @@ pub fn countries_are_used_as_the_file_says() {
     let blind = start(&options(&places.path().join("none"), "ExcludeNodes {bb}"));
     blind.until(&["none cannot be read"]);
     drop((nobody, blind));
+    // Nor does it hang at its end on what it waits for there.
+    let pipe = places.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut stuck = start(&options(&pipe, "ExcludeNodes {bb}"));
+    stuck.until(&["Bootstrapped 45%"]);
+    assert_eq!(stuck.end(), Some(0));
     let guest = Guest::with(
         start(&options(&places.path().join("none"), "ExcludeNodes {bb}\nGeoIPExcludeUnknown 0")),
         Some(town),
