@@ -7,7 +7,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::maps::{BLOCK, Block};
+use super::maps::{BLOCK_V4, BLOCK_V6, Block};
 use super::values::{Wanted, list};
 
 /// Which addresses a block is of.
@@ -94,14 +94,18 @@ pub(super) fn ip(text: &str) -> Option<IpAddr> {
 
 /// A block of addresses, if it is large enough to give some away.
 pub fn network(text: &str, network: Network) -> Result<Block, Wanted> {
-    let (ip, bits) =
-        text.split_once('/').and_then(|(at, bits)| Some((ip(at)?, bits.parse::<u32>().ok()?))).ok_or(BLOCK)?;
+    let wanted = match network {
+        Network::V4 => BLOCK_V4,
+        Network::V6 => BLOCK_V6,
+    };
+    let parts = text.split_once('/').and_then(|(at, bits)| Some((ip(at)?, bits.parse::<u32>().ok()?)));
+    let Some((ip, bits)) = parts else { return Err(wanted) };
     let is_fine = match (network, ip) {
         (Network::V4, IpAddr::V4(_)) => bits <= 16,
         (Network::V6, IpAddr::V6(_)) => bits <= 104,
         _ => false,
     };
-    is_fine.then_some(Block { ip, bits }).ok_or(BLOCK)
+    is_fine.then_some(Block { ip, bits }).ok_or(wanted)
 }
 
 /// Whether this is a host, by name or address, and perhaps a port.

@@ -142,9 +142,12 @@ fn rule(line: &str) -> Result<(Rule, bool), &'static str> {
     Ok((rule, words.next().is_some()))
 }
 
-/// A block large enough to give some away.
-pub(super) const BLOCK: Wanted =
-    Wanted::Other("a block of IPv4 addresses, of at most 16 bits, or of IPv6 ones, of at most 104");
+/// A block of IPv4 addresses large enough to give some away.
+pub(super) const BLOCK_V4: Wanted =
+    Wanted::Other("a block of IPv4 addresses whose first 16 bits or fewer are the same");
+/// The same of IPv6.
+pub(super) const BLOCK_V6: Wanted =
+    Wanted::Other("a block of IPv6 addresses whose first 104 bits or fewer are the same");
 
 #[cfg(test)]
 mod tests {

@@ -39,6 +39,8 @@ impl fmt::Display for Wanted {
             Wanted::AutoBool => write!(f, "0, 1 or auto"),
             Wanted::Number(low, high) => write!(f, "a number from {low} to {high}"),
             Wanted::Fraction(f64::MIN, f64::MAX) => write!(f, "a number"),
+            Wanted::Fraction(f64::MIN, high) => write!(f, "a number of at most {high}"),
+            Wanted::Fraction(low, f64::MAX) => write!(f, "a number of at least {low}"),
             Wanted::Fraction(low, high) => write!(f, "a number from {low} to {high}"),
             Wanted::Time => write!(f, "a time, such as 30, \"10 minutes\" or \"2 hours\""),
             Wanted::TimeBetween(low, high) => {
@@ -305,6 +307,9 @@ mod tests {
         assert_eq!((first_seconds("1 minute"), first_seconds(",6")), (Ok(Duration::from_secs(60)), Err(Wanted::Time)));
         assert_eq!((ports("80, 443"), ports("").map(|ports| ports.len())), (Ok(vec![80, 443]), Ok(0)));
         assert!(ports("0").is_err() && ports("65536").is_err() && ports("http").is_err());
+        let wanted = |low, high| Wanted::Fraction(low, high).to_string();
+        assert_eq!(wanted(f64::MIN, 1.0), "a number of at most 1");
+        assert_eq!(wanted(0.0, f64::MAX), "a number of at least 0");
         for (text, expected) in [("0.25", true), ("0.95", true), ("0.96", false), ("NaN", false), ("x", false)] {
             assert_eq!(fraction(text, 0.25, 0.95).is_ok(), expected, "{text:?}");
         }
