@@ -7,7 +7,7 @@
 
 use core::net::Ipv4Addr;
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 
 use crate::base::country::Country;
@@ -32,6 +32,10 @@ pub struct Finding {
 
 /// Looks addresses up, which ascend.
 pub fn find(path: &str, addresses: &[Ipv4Addr]) -> io::Result<Finding> {
+    // What is no file may never answer.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
     let mut lines = BufReader::with_capacity(BUFFER_LEN, File::open(path)?.take(MAX_FILE_LEN));
     let mut finding = nowhere(addresses);
     let mut line = Vec::new();
@@ -82,9 +86,9 @@ mod tests {
 
     fn found(text: &str, addresses: &[&str]) -> (Vec<String>, usize) {
         let scratch = Scratch::new("countries");
-        std::fs::create_dir_all(&scratch.0).unwrap();
+        fs::create_dir_all(&scratch.0).unwrap();
         let path = scratch.0.join("geoip");
-        std::fs::write(&path, text).unwrap();
+        fs::write(&path, text).unwrap();
         let addresses: Vec<_> = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let finding = find(path.to_str().unwrap(), &addresses).unwrap();
         (finding.found.iter().map(|(_, country)| country.to_string()).collect(), finding.bad_lines)
@@ -112,5 +116,6 @@ mod tests {
     #[test]
     fn no_file_is_an_error() {
         assert!(find("/nonexistent/geoip", &[]).is_err());
+        assert_eq!(find("/dev/zero", &[]).unwrap_err().to_string(), "it is no regular file");
     }
 }

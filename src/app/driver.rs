@@ -151,6 +151,10 @@ pub struct Rare {
     pub looping: Rarely,
     /// A file cannot be written.
     pub unwritten: Rarely,
+    /// It is not known where relays are.
+    pub countries: Rarely,
+    /// A file does not say so in all of its lines.
+    pub bad_countries: Rarely,
 }
 
 impl Default for Rare {
@@ -166,6 +170,9 @@ impl Default for Rare {
             refused: rarely(5),
             looping: rarely(300),
             unwritten: rarely(60),
+            // Once a day: it is looked at with each consensus.
+            countries: rarely(86_400),
+            bad_countries: rarely(86_400),
         }
     }
 }
@@ -435,25 +442,31 @@ impl Driver {
         if !Rc::ptr_eq(&atlas, &self.atlas.borrow()) {
             return;
         }
-        let finding = finding.unwrap_or_else(|error| {
-            self.log.warn(
-                Domain::General,
-                format_args!(
-                    "{} cannot be read: {error}. It is not known in which country any relay is; with lists that name \
-                     countries, relays are not used for that, unless GeoIPExcludeUnknown is 0.",
-                    atlas.file
-                ),
-            );
-            countries::nowhere(&addresses)
-        });
+        let rare = &self.rare.countries;
+        let without = "It is not known in which country any relay is; with lists that name countries, relays are not \
+                       used for that, unless GeoIPExcludeUnknown is 0.";
+        let finding = match finding {
+            Ok(finding) if !finding.known.is_empty() => finding,
+            Ok(_) => {
+                self.log.warn_rarely(rare, Domain::General, format_args!("{} says nothing. {without}", atlas.file));
+                countries::nowhere(&addresses)
+            }
+            Err(error) => {
+                let text = format_args!("{} cannot be read: {error}. {without}", atlas.file);
+                self.log.warn_rarely(rare, Domain::General, text);
+                countries::nowhere(&addresses)
+            }
+        };
         let strange: Vec<_> = atlas.named.difference(&finding.known).map(Country::to_string).collect();
         if !finding.known.is_empty() && !strange.is_empty() {
             let strange = strange.join(", ");
-            self.log.warn(Domain::Config, format_args!("No address is in these countries: {strange}."));
+            let text = format_args!("No address is in these countries: {strange}.");
+            self.log.warn_rarely(rare, Domain::Config, text);
         }
         if finding.bad_lines > 0 {
             let count = finding.bad_lines;
-            self.log.warn(Domain::General, format_args!("{count} lines of {} say nothing.", atlas.file));
+            let text = format_args!("{count} lines of {} say nothing.", atlas.file);
+            self.log.warn_rarely(&self.rare.bad_countries, Domain::General, text);
         }
         self.with(|client, now| client.handle_countries(&finding.found, now, &mut SystemEntropy));
     }

@@ -206,6 +206,10 @@ impl Bootstrap {
     /// The user wants directories asked in another way.
     pub fn set_asking(&mut self, asking: Asking) {
         (self.asking, self.is_stirred) = (asking, true);
+        // What was said of other lists says nothing of these.
+        let is_of_lists =
+            |notice: &Notice| matches!(notice, Notice::Nobody(_) | Notice::NobodyToAsk | Notice::StandsOut(_));
+        self.noted.retain(|noted| !is_of_lists(noted));
     }
 
     /// The directory, once there is one.

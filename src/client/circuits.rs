@@ -23,9 +23,9 @@ use crate::base::RsaId;
 use crate::base::random::Entropy;
 use crate::base::time::{Now, Tick, Wall, earlier};
 use crate::circuit::hop::StreamAt;
-use crate::directory::NetDir;
 use crate::directory::download::Backoff;
 use crate::directory::params::Param;
+use crate::directory::{NetDir, Relay};
 use crate::path::bias::{Alarm, Closer, Limits, PathBias, Tally};
 use crate::path::guards::sample::{DEFAULT, RESTRICTED, Record};
 use crate::path::guards::{Choice, Guards, Pending, Standing};
@@ -489,19 +489,22 @@ impl Pool {
             && exit.is_some_and(|exit| !demand.avoided.contains(&exit) && self.lets_out(&exit, demand, world))
     }
 
-    /// Whether an exit will do. Of one that the user names nobody asks whether it should.
+    /// Whether an exit will do. Of one that the user names it is asked only whether it can. C tor:
+    /// `connection_ap_can_use_exit`.
     fn lets_out(&self, exit: &RsaId, demand: &Demand<'_>, world: &World<'_>) -> bool {
-        demand.only.map_or_else(|| self.lets_anybody_out(exit, demand.target, world), |only| only == *exit)
+        match demand.only {
+            None => self.lets_anybody_out(exit, demand.target, world),
+            Some(only) => {
+                only == *exit && world.dir.by_rsa_id(exit).is_some_and(|relay| goes_out(&relay, demand.target))
+            }
+        }
     }
 
     /// Whether it will do for those who name none.
     fn lets_anybody_out(&self, exit: &RsaId, target: Option<Target>, world: &World<'_>) -> bool {
         let relay = world.dir.by_rsa_id(exit).filter(|_| !self.busy.contains(exit));
         let relay = relay.filter(|relay| world.setup.wishes.allows(relay, Place::Exit));
-        relay.is_some_and(|relay| match target {
-            Some(target) => may_leave(&relay, target),
-            None => may_leave_somewhere(&relay),
-        })
+        relay.is_some_and(|relay| goes_out(&relay, target))
     }
 
     /// A stream goes out by a circuit. If its user `keeps_alive` the circuit, it is as if it were
@@ -850,6 +853,11 @@ pub enum End {
     Destroyed,
     /// The link failed, or what came was wrong.
     Failed,
+}
+
+/// Whether a relay lets that out, or a look-up.
+fn goes_out(relay: &Relay<'_>, target: Option<Target>) -> bool {
+    target.map_or_else(|| may_leave_somewhere(relay), |target| may_leave(relay, target))
 }
 
 /// C tor: `circuit_is_better`. One that is in use, rather than another that would have to be

@@ -63,6 +63,11 @@ impl Kept {
         }
     }
 
+    /// Whether it is still to be read: nobody may be asked before.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reader.is_some()
+    }
+
     /// Whether something in it was wrong.
     pub(super) fn is_broken(&self) -> bool {
         !self.faults.is_empty()

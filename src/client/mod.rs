@@ -780,7 +780,7 @@ impl Client {
     }
 
     fn pursue(&mut self, now: Now, entropy: &mut dyn Entropy) {
-        if self.setup.config.is_network_disabled {
+        if self.setup.config.is_network_disabled || self.kept.is_reading() {
             self.next_look = None;
             return;
         }

@@ -40,6 +40,8 @@ pub enum Notice {
     StandsOut(usize),
     /// They leave nobody who may stand there.
     Nobody(Place),
+    /// They leave nobody who can be asked for the first consensus.
+    NobodyToAsk,
     /// What a directory answered was dropped for this; another is asked.
     Answer(directory::Error),
 }
@@ -149,7 +151,13 @@ impl fmt::Display for Notice {
                     Place::Exit => ("ExitNodes", "end"),
                     Place::Middle | Place::Inner => ("MiddleNodes", "go on"),
                 };
-                write!(f, "No relay in {option}, but for those excluded, is running: no circuit can {what}.")
+                write!(
+                    f,
+                    "Of all relays that are running, {option} and those that are excluded leave none: no circuit can {what}."
+                )
+            }
+            Notice::NobodyToAsk => {
+                f.write_str("All directories are excluded, and StrictNodes is set: nobody can be asked for anything.")
             }
             Notice::Answer(error) => write!(f, "What a directory answered was dropped: {error:?}."),
             Notice::Old(missing) => {

@@ -95,7 +95,7 @@ impl Client {
         if core::mem::replace(&mut self.can_build, is_enough) != is_enough {
             self.events.say(Mask::NETWORK, || Some(Event::Enough(is_enough)));
         }
-        let without = if is_enough { None } else { self.pool.without(&world) };
+        let without = self.pool.without(&world);
         left_out.into_iter().for_each(|percent| self.bootstrap.note(Notice::StandsOut(percent)));
         without.into_iter().for_each(|place| self.bootstrap.note(Notice::Nobody(place)));
         if self.can_build {

@@ -16,7 +16,8 @@ use super::{Complaint, Reader};
 use crate::base::country::Country;
 use crate::base::{RsaId, text};
 
-/// The most relays of one list; ours, for a bound.
+/// The most names, fingerprints and countries of one list; ours, for a bound. Addresses have that of
+/// a policy.
 const MAX_ITEMS: usize = 16_384;
 
 const WANTED: Wanted = Wanted::Other("names, fingerprints, {COUNTRIES} or addresses of relays between commas");

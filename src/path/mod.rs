@@ -17,7 +17,7 @@ use core::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 
 use self::guards::{Candidates, Choice, Guards, Restriction, Scene, Usage, Wish};
-use self::rules::{Avoided, Neighbour, Place, Quality, Rules, Target, may_leave, may_leave_somewhere};
+use self::rules::{Avoided, Neighbour, NoWishes, Place, Quality, Rules, Target, may_leave, may_leave_somewhere};
 use crate::base::error::{Blame, Scope};
 use crate::base::random::Entropy;
 use crate::base::time::Now;
@@ -266,14 +266,16 @@ impl<'a> View<'a> {
         share
     }
 
-    /// A place where the user wants few and nobody of them is, though all is known of everybody.
+    /// A place where the user's lists leave nobody, though all is known of everybody.
     pub fn without(&self) -> Option<Place> {
         let is_there = |place| {
             let mut all = self.dir.relays();
             all.any(|relay| self.rules.is_fit(&relay, place, Quality::default()))
         };
         let is_known = self.dir.missing_count() == 0;
-        Place::ALL.into_iter().find(|place| is_known && self.rules.wishes.are_few(*place) && !is_there(*place))
+        let anybody = Rules { wishes: &NoWishes, ..self.rules };
+        let is_theirs = |place| self.dir.relays().any(|relay| anybody.is_fit(&relay, place, Quality::default()));
+        Place::ALL.into_iter().find(|place| is_known && !is_there(*place) && is_theirs(*place))
     }
 
     /// Of those that may be guards, how many the user lets us use, and how many there are.

@@ -85,7 +85,7 @@ pub fn countries_are_used_as_the_file_says() {
     }
     let nobody = start(&options(&file, "ExitNodes {bb}"));
     nobody.until(&["No address is in these countries: bb."]);
-    nobody.until(&["No relay in ExitNodes"]);
+    nobody.until(&["Of all relays that are running, ExitNodes"]);
     // Whoever is nowhere that is known may be where nobody should be.
     let blind = start(&options(&places.path().join("none"), "ExcludeNodes {bb}"));
     blind.until(&["none cannot be read"]);

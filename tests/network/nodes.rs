@@ -241,6 +241,7 @@ fn an_excluded_directory_is_asked_where_there_is_no_other_unless_that_is_strict(
     let mut shell = world.start(&format!("{excluded}StrictNodes 1\n"));
     assert!(!shell.run_until(&mut world.network, 60 * MINUTE, |shell| shell.client.dir().is_some()));
     assert!(shell.dialled.is_empty());
+    assert_eq!(shell.notices, [Notice::NobodyToAsk]);
 }
 
 #[test]
@@ -288,12 +289,16 @@ fn whoever_wants_nobody_is_told() {
         ("ExitNodes nosuchrelay\n", Place::Exit),
         ("EntryNodes nosuchrelay\n", Place::Guard),
         ("MiddleNodes 192.0.2.1\n", Place::Middle),
+        ("ExcludeNodes *\n", Place::Guard),
+        ("ExcludeExitNodes *\n", Place::Exit),
     ] {
         let mut world = World::new();
         let mut shell = world.start(options);
         let is_told = |shell: &Shell| shell.notices.contains(&Notice::Nobody(place));
         assert!(shell.run_until(&mut world.network, 10 * MINUTE, is_told), "{options}: {:?}", shell.notices);
-        assert!(!shell.progress.contains(&Progress::EnoughDirectory), "{options}");
+        // Those who are excluded everywhere are known all the same.
+        let is_enough = shell.progress.contains(&Progress::EnoughDirectory);
+        assert_eq!(is_enough, options.starts_with("Exclude"), "{options}");
         assert_eq!(shell.notices.iter().filter(|notice| **notice == Notice::Nobody(place)).count(), 1);
     }
 }
@@ -360,6 +365,10 @@ fn whoever_names_an_exit_gets_that_one() {
         assert_eq!(told.read.len(), 5000, "{named}: {:?}", told.failure);
         assert!(exits_used(&shell).difference(&before).all(|exit| *exit == id) && exits_used(&shell).contains(&id));
     }
+    // One that lets nothing out is not asked, and learns nothing.
+    let guard = world.guards()[0].id;
+    let told = shell.serve(&mut world.network, by(&guard.to_string(), "w"), MINUTE);
+    assert_eq!(told.failure, Some(Failure::NoExit));
     for unknown in [&other.to_string(), "nosuchrelay", &"AB".repeat(20), ""] {
         let told = shell.serve(&mut world.network, by(unknown, "z"), MINUTE);
         assert_eq!(told.failure, Some(Failure::UnknownExit), "{unknown}");

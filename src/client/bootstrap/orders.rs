@@ -17,6 +17,7 @@ use crate::base::random::Entropy;
 use crate::base::time::{Now, Tick};
 use crate::client::Progress;
 use crate::client::links::Goal;
+use crate::client::notices::Notice;
 use crate::directory::certs::KeyIds;
 use crate::directory::download::requests;
 use crate::directory::{NetDir, microdesc};
@@ -58,6 +59,10 @@ impl Bootstrap {
             || self.keep.is_patching()
             || self.is_paused(now)
         {
+            return Vec::new();
+        }
+        if self.dir.is_none() && self.servers.are_all_excluded(&self.asking) {
+            self.note(Notice::NobodyToAsk);
             return Vec::new();
         }
         let Some(among) = self.among(now, entropy) else { return Vec::new() };

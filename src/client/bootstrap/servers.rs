@@ -122,6 +122,11 @@ impl Servers {
         all.find(|goal| goal.ids.rsa == Some(id)).filter(|_| self.directories.may_ask(&id, false, now))
     }
 
+    /// Whether the user excludes all who could be asked.
+    pub(super) fn are_all_excluded(&self, asking: &Asking) -> bool {
+        self.weighted(Among::All, asking).is_empty() && self.reachable(Among::All, asking).next().is_some()
+    }
+
     /// All that may be asked at some time, and how often each is drawn. C tor: those that the user
     /// excludes are asked where there is nobody else, unless that is strict.
     fn weighted(&self, among: Among, asking: &Asking) -> Vec<(Goal, u32)> {

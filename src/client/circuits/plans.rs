@@ -8,15 +8,15 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::{Circuit, Demand, MAX_READY, New, Phase, Pool, Refusal, World};
+use super::{Circuit, Demand, MAX_READY, New, Phase, Pool, Refusal, World, goes_out};
 use crate::base::RsaId;
 use crate::base::random::Entropy;
 use crate::base::time::Tick;
 use crate::client::budget::{Awaited, Limit};
 use crate::client::isolation::Company;
 use crate::client::junction::{LinkNo, TunnelNo};
-use crate::directory::NetDir;
 use crate::directory::params::Param;
+use crate::directory::{NetDir, Relay};
 use crate::path::bias::Tally;
 use crate::path::guards::Standing;
 use crate::path::rules::{Family, Target, may_leave};
@@ -34,7 +34,8 @@ impl Pool {
             return Err(Refusal::Busy);
         }
         if let Some(only) = demand.only {
-            let relay = world.dir.by_rsa_id(&only).filter(|relay| !demand.avoided.contains(&only) && relay.is_usable());
+            let will_do = |relay: &Relay<'_>| relay.is_usable() && goes_out(relay, demand.target);
+            let relay = world.dir.by_rsa_id(&only).filter(|relay| !demand.avoided.contains(&only) && will_do(relay));
             let last = Box::new(Hop::of(&relay.ok_or(Refusal::Path(path::Error::NoExit))?));
             let (is_stable, avoided) = (demand.is_stable, Arc::default());
             return self.plan(&Need::To { last, is_foreign: false, is_stable, avoided }, Awaited::Now, world, entropy);
@@ -140,7 +141,7 @@ impl Pool {
         }
         let is_stable = lacking.iter().any(|port| lasts(*port));
         let avoided = Arc::new(self.busy.clone());
-        let serves_all = |relay: &crate::directory::Relay<'_>| {
+        let serves_all = |relay: &Relay<'_>| {
             lacking.iter().all(|port| may_leave(relay, target(*port))) && !avoided.contains(&relay.rsa_id())
         };
         // One exit for all of them, if there is one; else for the first.
