@@ -21,6 +21,7 @@
 //! - floor 7: [`app`] (sockets, clocks, files and signals, and the client that lives on them)
 //! - floor 8: `lab` (a Tor network in one process, in virtual time or on 127.0.0.1, and the
 //!   probe of one relay)
+//! - floor 9: `suite` (what a client takes, beside others on the same network)
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -38,6 +39,8 @@ mod link;
 mod path;
 mod proxy;
 mod stream;
+#[cfg(feature = "tools")]
+pub mod suite;
 mod wire;
 
 pub use crate::app::client::{

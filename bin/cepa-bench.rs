@@ -1,0 +1,126 @@
+//! `cepa-bench`: measures clients of Tor. Arguments in, one call, a table on the screen.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
+
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use cepa::suite::{self, Ending, Report, Wish, compare};
+
+const USAGE: &str = "\
+usage: cepa-bench run [--quick] [--workload NAME]… [--subject SUBJECT]… [--network NETWORK]
+                      [--listed N] [--repeats N] [--seed N] [--json FILE]
+       cepa-bench compare A.json B.json
+       cepa-bench list
+
+run: measures each subject by each workload, in turns on the same network of this machine, and
+prints a table. Exit status 0, or 1 if something could not be measured, 130 after Ctrl-C, which
+keeps what was measured.
+  --quick            within a minute, and less sure
+  --workload NAME    only that one; may be given again (all)
+  --subject SUBJECT  cepa, inside, tor, arti=PATH, 'cmd:COMMAND'; may be given again (cepa and inside)
+  --network NETWORK  lab, ctor, torrc=FILE (lab)
+  --listed N         how many relays the lab's network lists
+  --repeats N        how often each is measured (7; with --quick, 3)
+  --seed N           what the lab's network and the intervals follow from (1)
+  --json FILE        where the results are written as well
+
+compare: says of each row whether B is better or worse than A, or that nobody can tell. Exit status
+1 if any is worse, 2 if a file cannot be read.
+
+list: all workloads, subjects and networks.";
+
+/// Said by programs that were ended by Ctrl-C.
+const INTERRUPTED: u8 = 130;
+/// Said where nothing was done.
+const MISUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if arguments.iter().any(|argument| matches!(*argument, "--help" | "-h")) {
+        return say(USAGE, ExitCode::SUCCESS);
+    }
+    match arguments[..] {
+        ["run", ref rest @ ..] => wish(rest).map_or_else(misuse, |wish| run(&wish)),
+        ["compare", a, b] => compare(Path::new(a), Path::new(b)),
+        ["list"] => say(suite::list().trim_end(), ExitCode::SUCCESS),
+        ["compare", ..] => misuse("compare wants two files".to_owned()),
+        ["list", extra, ..] => misuse(format!("unexpected argument {extra:?}")),
+        [other, ..] => misuse(format!("unknown command {other:?}; known: run, compare, list")),
+        [] => misuse("no command given; known: run, compare, list".to_owned()),
+    }
+}
+
+fn run(wish: &Wish) -> ExitCode {
+    match suite::run(wish) {
+        Ok((report, ending)) => say(
+            &report.to_string(),
+            match ending {
+                Ending::Whole => ExitCode::SUCCESS,
+                Ending::Failed => ExitCode::FAILURE,
+                Ending::Interrupted => ExitCode::from(INTERRUPTED),
+            },
+        ),
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn compare(a: &Path, b: &Path) -> ExitCode {
+    let load = |path: &Path| Report::load(path).map_err(|error| format!("{}: {error}", path.display()));
+    match load(a).and_then(|a| load(b).map(|b| compare::compare(&a, &b))) {
+        Ok(comparison) => {
+            let status = if comparison.is_worse() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            say(comparison.to_string().trim_end(), status)
+        }
+        Err(complaint) => fail(&complaint),
+    }
+}
+
+/// What the arguments ask for, or what is wrong with them.
+fn wish(arguments: &[&str]) -> Result<Wish, String> {
+    let mut wish = Wish::default();
+    let mut rest = arguments.iter();
+    while let Some(&flag) = rest.next() {
+        let mut value = || rest.next().copied().ok_or_else(|| format!("{flag} wants a value"));
+        match flag {
+            "--quick" => wish.is_quick = true,
+            "--workload" => wish.workloads.push(value()?.to_owned()),
+            "--subject" => wish.subjects.push(value()?.to_owned()),
+            "--network" => wish.network = value()?.to_owned(),
+            "--listed" => wish.listed = number(flag, value()?)?,
+            "--repeats" => wish.repeats = Some(number(flag, value()?)?),
+            "--seed" => wish.seed = number(flag, value()?)?,
+            "--json" => wish.json = Some(PathBuf::from(value()?)),
+            other => {
+                return Err(format!(
+                    "unknown argument {other:?}; known: --quick, --workload, --subject, --network, --listed, \
+                     --repeats, --seed, --json"
+                ));
+            }
+        }
+    }
+    Ok(wish)
+}
+
+fn number<T: std::str::FromStr>(flag: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{flag} {text:?} is no number"))
+}
+
+fn misuse(complaint: String) -> ExitCode {
+    fail(&format!("{complaint}\n\n{USAGE}"))
+}
+
+fn fail(complaint: &str) -> ExitCode {
+    eprintln!("cepa-bench: {complaint}");
+    ExitCode::from(MISUSED)
+}
+
+/// Prints a text. Whoever reads no further, as `head` does, has had enough.
+fn say(text: &str, status: ExitCode) -> ExitCode {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => status,
+    }
+}

@@ -1,0 +1,110 @@
+//! A report as a table for a person: a line a figure, a column a subject, and how the others relate
+//! to the first.
+//!
+//! Called by `bin/cepa-bench.rs`, by [`Report`]'s `Display`. Spec: none.
+
+use core::fmt;
+
+use super::report::{Key, Ratio, Report, Row};
+use super::stats::Estimate;
+use super::subject::DIRECT;
+
+/// A number to be read: three digits that matter.
+fn short(number: f64) -> String {
+    match number.abs() {
+        size if size >= 100.0 => format!("{number:.0}"),
+        size if size >= 10.0 => format!("{number:.1}"),
+        size if size >= 1.0 => format!("{number:.2}"),
+        _ => format!("{number:.3}"),
+    }
+}
+
+fn range(Estimate { median, low, high }: Estimate) -> String {
+    format!("{} ({} to {})", short(median), short(low), short(high))
+}
+
+impl Report {
+    /// Whose rows there are, in their order, the generator last.
+    fn subjects(&self) -> Vec<&str> {
+        let mut subjects: Vec<&str> = Vec::new();
+        for Row { key, .. } in &self.rows {
+            if !subjects.contains(&key.subject.as_str()) {
+                subjects.push(&key.subject);
+            }
+        }
+        subjects.sort_by_key(|subject| *subject == DIRECT);
+        subjects
+    }
+
+    /// The cell of a subject, beside whose figure stands how it relates to the first's.
+    fn cell(&self, row: &Row, subject: &str) -> String {
+        let key = Key { subject: subject.to_owned(), ..row.key.clone() };
+        let Some(row) = self.rows.iter().find(|row| row.key == key) else { return "-".to_owned() };
+        let ratio = self.ratios.iter().find(|ratio| ratio.key == key);
+        let ratio = ratio.map(|Ratio { estimate, .. }| format!(", × {}", range(*estimate)));
+        format!("{}{}", range(row.estimate), ratio.unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subjects = self.subjects();
+        let mut lines = vec![["workload", "metric", "unit"].map(str::to_owned).to_vec()];
+        lines[0].extend(subjects.iter().map(|&subject| subject.to_owned()));
+        let mut seen: Vec<(&str, &str)> = Vec::new();
+        for row in &self.rows {
+            let what = (row.key.workload.as_str(), row.key.metric.as_str());
+            if seen.contains(&what) {
+                continue;
+            }
+            seen.push(what);
+            let mut line = vec![row.key.workload.clone(), row.key.metric.clone(), row.key.unit.clone()];
+            line.extend(subjects.iter().map(|subject| self.cell(row, subject)));
+            lines.push(line);
+        }
+        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+        let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
+        for line in &lines {
+            let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            writeln!(f, "{}", cells.join("  ").trim_end())?;
+        }
+        for failure in &self.failures {
+            writeln!(f, "{} of {}: {}", failure.workload, failure.subject, failure.error)?;
+        }
+        let noise = self.noise.share() * 100.0;
+        write!(f, "by itself this machine varied by {noise:.1} %")?;
+        if !self.is_whole {
+            write!(f, "; interrupted: this is not all")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::tests::{report, row};
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_line_for_each_figure_and_a_column_for_each_subject() {
+        let mut all = vec![row("bulk", "MiB/s", &[30.0, 31.0, 32.0]), row("rate", "1/s", &[1000.0])];
+        let mut other = row("bulk", "MiB/s", &[60.0, 62.0, 64.0]);
+        other.key.subject = "tor".to_owned();
+        let (key, estimate) = (other.key.clone(), Estimate { median: 2.0, low: 1.9, high: 2.1 });
+        all.insert(0, Row { key: Key { subject: DIRECT.to_owned(), ..key.clone() }, ..other.clone() });
+        all.push(other);
+        let mut report = report(all);
+        report.ratios.push(Ratio { key, to: "cepa".to_owned(), estimate });
+        let text = report.to_string();
+        let words = |line: usize| text.lines().nth(line).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(0), "workload metric unit cepa tor direct");
+        assert_eq!(
+            words(1),
+            "bulk rate MiB/s 31.0 (30.0 to 32.0) 62.0 (60.0 to 64.0), × 2.00 (1.90 to 2.10) 62.0 (60.0 to 64.0)"
+        );
+        assert_eq!(words(2), "rate rate 1/s 1000 (1000 to 1000) - -");
+        assert!(text.ends_with("varied by 1.0 %"), "{text}");
+        report.is_whole = false;
+        assert!(report.to_string().ends_with("this is not all"));
+    }
+}
