@@ -1,0 +1,407 @@
+//! `cepa-bench` as a person meets it: what it measures on the lab's network, and what it says of
+//! subjects that die, hang or lie.
+//!
+//! The bad subjects are this very program, started again to run one of the tests that are left out
+//! otherwise: they serve SOCKS at the address that stands among their arguments, badly.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
+#![allow(clippy::disallowed_methods, reason = "a test of a program reads a clock and its arguments, and waits")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The workloads that a client as a process is measured by.
+const OF_PROCESSES: [&str; 14] = [
+    "cold-start",
+    "warm-start",
+    "first-byte",
+    "fresh-isolation",
+    "bulk-down-1",
+    "bulk-down-8",
+    "bulk-down-64",
+    "bulk-up-1",
+    "bulk-up-8",
+    "bulk-up-64",
+    "stream-rate",
+    "concurrent",
+    "interactive",
+    "memory",
+];
+/// The one that we are measured by in that process.
+const INSIDE: &str = "circuit-build";
+/// How long anything may take, on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn bench(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cepa-bench"));
+    command.args(arguments);
+    command
+}
+
+/// A file for results, which goes when it is dropped.
+struct Results(PathBuf);
+
+impl Results {
+    fn new(name: &str) -> Results {
+        Results(std::env::temp_dir().join(format!("cepa-bench-test-{name}-{}.json", std::process::id())))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    fn read(&self) -> Value {
+        serde_json::from_str(&std::fs::read_to_string(&self.0).unwrap()).unwrap()
+    }
+
+    fn write(&self, value: &Value) {
+        std::fs::write(&self.0, value.to_string()).unwrap();
+    }
+}
+
+impl Drop for Results {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn text(output: &[u8]) -> String {
+    String::from_utf8(output.to_vec()).unwrap()
+}
+
+/// The rows of results that are of that subject and workload.
+fn rows<'a>(results: &'a Value, subject: &'a str, workload: &'a str) -> impl Iterator<Item = &'a Value> {
+    let rows = results["rows"].as_array().unwrap();
+    rows.iter().filter(move |row| row["subject"] == subject && row["workload"] == workload)
+}
+
+/// Quick runs of one repeat, on the lab.
+fn run(name: &str, arguments: &[&str]) -> (Output, Value) {
+    let results = Results::new(name);
+    let output =
+        bench(&["run", "--quick", "--repeats", "1", "--json", results.path()]).args(arguments).output().unwrap();
+    let value = results.read();
+    (output, value)
+}
+
+#[test]
+fn each_workload_is_real_and_none_is_zero() {
+    let (output, results) = run("all", &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let of_processes = OF_PROCESSES.iter().map(|workload| ("cepa", *workload));
+    for (subject, workload) in of_processes.chain([("inside", INSIDE)]) {
+        let first = rows(&results, subject, workload).next().unwrap_or_else(|| panic!("no {workload}"));
+        for name in ["median", "low", "high"] {
+            assert!(first[name].as_f64().unwrap() > 0.0, "{first}");
+        }
+        assert_eq!(first["samples"].as_array().unwrap().len(), 1, "{first}");
+        assert!(first["metric"].is_string() && first["unit"].is_string(), "{first}");
+    }
+    // What the kernel says of the process.
+    for metric in ["rate", "cpu", "switches", "memory", "peak"] {
+        let is_it = |row: &&Value| row["metric"] == metric && row["median"].as_f64().unwrap() > 0.0;
+        assert!(rows(&results, "cepa", "bulk-down-1").any(|row| is_it(&row)), "{metric}");
+    }
+    // What does not apply is not there, and the generator is faster than any client.
+    assert_eq!(rows(&results, "cepa", INSIDE).count() + rows(&results, "inside", "bulk-down-1").count(), 0);
+    for workload in ["bulk-down-1", "bulk-up-8", "stream-rate", "concurrent"] {
+        let rate = |subject| rows(&results, subject, workload).next().unwrap()["median"].as_f64().unwrap();
+        assert!(rate("direct") > rate("cepa"), "{workload}: {} {}", rate("direct"), rate("cepa"));
+    }
+    for (name, field) in [("machine", "cores"), ("build", "profile"), ("network", "name")] {
+        assert!(!results[name][field].is_null(), "{name}");
+    }
+    assert_eq!((&results["seed"], &results["whole"]), (&Value::from("1"), &Value::from(true)));
+    let table = text(&output.stdout);
+    assert!(OF_PROCESSES.iter().all(|workload| table.contains(workload)), "{table}");
+}
+
+/// The words for a subject: this program, running that test.
+fn bad(test: &str) -> String {
+    format!("cmd:{} --exact {test} --include-ignored {{socks}}", std::env::current_exe().unwrap().display())
+}
+
+/// What it is called in results.
+fn this_program() -> String {
+    std::env::current_exe().unwrap().file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+/// Measures a bad subject beside us; what its row says.
+fn verdict(test: &str) -> String {
+    let subject = bad(test);
+    let arguments =
+        ["--workload", "bulk-down-1", "--workload", "first-byte", "--subject", &subject, "--subject", "cepa"];
+    let (output, results) = run(test, &arguments);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    for workload in ["bulk-down-1", "first-byte"] {
+        assert!(rows(&results, "cepa", workload).next().unwrap()["median"].as_f64().unwrap() > 0.0, "{workload}");
+    }
+    let name = this_program();
+    let [row] = rows(&results, &name, "bulk-down-1").collect::<Vec<_>>()[..] else { panic!("{results}") };
+    assert!(row.get("median").is_none(), "{row}");
+    let error = row["error"].as_str().unwrap().to_owned();
+    assert!(text(&output.stdout).contains(&error));
+    error
+}
+
+#[test]
+fn a_subject_that_dies_says_so_and_the_run_goes_on() {
+    let said = verdict("bad_dies");
+    assert!(said.contains("it died (exit status: 3)"), "{said}");
+}
+
+#[test]
+fn a_subject_that_hangs_says_so_and_the_run_goes_on() {
+    let said = verdict("bad_hangs");
+    assert!(said.contains("it hangs: nothing came of it in "), "{said}");
+}
+
+#[test]
+fn a_subject_that_serves_wrong_bytes_says_so_and_the_run_goes_on() {
+    let said = verdict("bad_lies");
+    assert!(said.contains("wrong bytes: what came is not what was sent, from byte "), "{said}");
+}
+
+#[test]
+fn a_subject_that_cuts_streams_off_says_so_and_the_run_goes_on() {
+    let said = verdict("bad_cuts_off");
+    assert!(said.contains("a stream ends before its time"), "{said}");
+}
+
+#[test]
+fn a_subject_that_is_not_there_is_named() {
+    let arguments = ["--workload", "first-byte", "--subject", "cmd:/nowhere/tor"];
+    let (output, results) = run("missing", &arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let error = rows(&results, "tor", "first-byte").next().unwrap()["error"].as_str().unwrap();
+    assert!(error.starts_with("it does not start: /nowhere/tor: "), "{error}");
+}
+
+/// What a bad subject does with what comes from the server, given how much came before.
+type Habit = fn(before: usize, bytes: &mut [u8]) -> Option<usize>;
+
+/// So much goes well, so that the subject is taken for one that works.
+const GOOD: usize = 100_000;
+
+/// The stream at which a subject leaves a mark, if it is told where: with fifty a second, one after
+/// the warm-up and the first second that is measured.
+const MARKED: usize = 120;
+
+/// A SOCKS port that reaches the server straight, until its habit shows. Never returns.
+fn serve(habit: Habit) {
+    let Some(at) = std::env::args().find_map(|argument| argument.parse::<SocketAddr>().ok()) else {
+        // Run with all others, by somebody who runs what is left out.
+        return;
+    };
+    let listener = TcpListener::bind(at).unwrap();
+    let mark = std::env::args().find_map(|argument| argument.strip_prefix("mark=").map(PathBuf::from));
+    for (number, client) in listener.incoming().flatten().enumerate() {
+        thread::spawn(move || relay(client, habit));
+        if let Some(mark) = mark.as_ref().filter(|_| number == MARKED) {
+            std::fs::write(mark, []).unwrap();
+        }
+    }
+}
+
+fn relay(mut client: TcpStream, habit: Habit) -> std::io::Result<()> {
+    client.read_exact(&mut [0; 3])?;
+    client.write_all(&[5, 0])?;
+    let mut head = [0; 5];
+    client.read_exact(&mut head)?;
+    let mut to = vec![0; usize::from(head[4]) + 2];
+    client.read_exact(&mut to)?;
+    let (host, port) = to.split_at(to.len() - 2);
+    let port = u16::from_be_bytes(port.try_into().unwrap());
+    let mut server = TcpStream::connect((std::str::from_utf8(host).unwrap(), port))?;
+    client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+    let (mut up, mut to_server) = (client.try_clone()?, server.try_clone()?);
+    thread::spawn(move || std::io::copy(&mut up, &mut to_server));
+    let (mut before, mut buffer) = (0, [0; 4096]);
+    loop {
+        let read = server.read(&mut buffer)?;
+        let Some(kept) = habit(before, &mut buffer[..read]).filter(|_| read > 0) else {
+            // The other thread has it too.
+            return client.shutdown(std::net::Shutdown::Both);
+        };
+        client.write_all(&buffer[..kept])?;
+        before += read;
+    }
+}
+
+#[test]
+#[ignore = "it is a bad subject of other tests"]
+fn bad_dies() {
+    serve(|before, bytes| if before > GOOD { std::process::exit(3) } else { Some(bytes.len()) });
+}
+
+#[test]
+#[ignore = "it is a bad subject of other tests"]
+fn bad_hangs() {
+    serve(|before, bytes| Some(if before > GOOD { 0 } else { bytes.len() }));
+}
+
+#[test]
+#[ignore = "it is a bad subject of other tests"]
+fn bad_lies() {
+    serve(|before, bytes| {
+        if before > GOOD {
+            bytes[0] ^= 1;
+        }
+        Some(bytes.len())
+    });
+}
+
+#[test]
+#[ignore = "it is a bad subject of other tests"]
+fn bad_cuts_off() {
+    serve(|before, bytes| (before <= GOOD).then_some(bytes.len()));
+}
+
+#[test]
+#[ignore = "it is a subject of another test, and not even bad"]
+fn good() {
+    serve(|_, bytes| Some(bytes.len()));
+}
+
+/// What is said where nothing is measured; with status 2.
+fn complaint(arguments: &[&str]) -> String {
+    let output = bench(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    text(&output.stderr)
+}
+
+#[test]
+fn an_unknown_workload_subject_or_network_lists_all_there_are() {
+    let said = complaint(&["run", "--workload", "bulk"]);
+    assert!(OF_PROCESSES.iter().chain([&INSIDE]).all(|known| said.contains(known)), "{said}");
+    let said = complaint(&["run", "--subject", "chrome"]);
+    assert!(["cepa", "inside", "tor", "arti=PATH", "cmd:COMMAND"].iter().all(|known| said.contains(known)), "{said}");
+    assert!(complaint(&["run", "--network", "public"]).contains("known: lab, ctor, torrc=FILE"));
+    assert!(complaint(&["run", "--quik"]).contains("known: --quick, --workload, --subject"));
+    assert!(complaint(&["measure"]).contains("known: run, compare, list"));
+    assert!(complaint(&["run", "--repeats", "0"]).contains("1 to 1000"));
+    assert!(
+        complaint(&["run", "--subject", "cmd:a x", "--subject", "cmd:a y"]).contains("two subjects are called \"a\"")
+    );
+    assert!(complaint(&["run", "--quick", "--json", "/nowhere/x.json"]).contains("/nowhere/x.json: "));
+}
+
+#[test]
+fn the_list_has_all_that_can_be_asked_for() {
+    let output = bench(&["list"]).output().unwrap();
+    let said = text(&output.stdout);
+    let all = OF_PROCESSES.iter().chain(&[INSIDE, "cepa", "inside", "tor", "arti=PATH", "cmd:COMMAND", "ctor"]);
+    for known in all {
+        assert!(said.lines().any(|line| line.trim_start().starts_with(known)), "{known}: {said}");
+    }
+}
+
+#[test]
+fn no_client_is_sent_to_a_network_that_is_not_of_this_machine() {
+    let torrc = Results::new("torrc");
+    std::fs::write(&torrc.0, "TestingTorNetwork 1\nDirAuthority a orport=1 v3ident=AA 192.0.2.1:7 BB\n").unwrap();
+    let said = complaint(&["run", "--quick", "--network", &format!("torrc={}", torrc.path())]);
+    assert!(said.contains("not on the loopback address"), "{said}");
+}
+
+#[test]
+fn a_network_that_runs_already_is_measured_on_by_its_torrc() {
+    let torrc = Results::new("running");
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_cepa-lab"))
+        .args(["--network-only", "--torrc-out", torrc.path()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It speaks once the file is whole.
+    lab.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let network = format!("torrc={}", torrc.path());
+    let (output, results) = run("given", &["--workload", "first-byte", "--network", &network]);
+    lab.kill().unwrap();
+    lab.wait().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert!(rows(&results, "cepa", "first-byte").next().unwrap()["median"].as_f64().unwrap() > 0.0);
+    assert_eq!(results["network"]["name"], Value::from(network));
+}
+
+/// Results of one row with these samples, as another program would write them.
+fn results(name: &str, version: u32, samples: &[f64]) -> Results {
+    let results = Results::new(name);
+    let noise = serde_json::json!({"before": 0.01, "after": 0.01, "round_ms_before": 5.0, "round_ms_after": 5.0});
+    results.write(&serde_json::json!({
+        "format": "cepa-bench", "version": version, "seed": "1", "quick": false, "whole": true,
+        "machine": {}, "noise": noise, "build": {}, "network": {"name": "lab"}, "ratios": [],
+        "rows": [{"subject": "cepa", "workload": "bulk-down-1", "metric": "rate", "unit": "MiB/s",
+                  "median": samples[2], "low": samples[0], "high": samples[4], "samples": samples}],
+    }));
+    results
+}
+
+#[test]
+fn a_comparison_says_better_worse_or_that_nobody_can_tell() {
+    let slow = results("slow", 1, &[98.0, 99.0, 100.0, 101.0, 102.0]);
+    let fast = results("fast", 1, &[148.0, 149.0, 150.0, 151.0, 152.0]);
+    let wild = results("wild", 1, &[60.0, 90.0, 120.0, 150.0, 180.0]);
+    let compare = |a: &Results, b: &Results| {
+        let output = bench(&["compare", a.path(), b.path()]).output().unwrap();
+        let said = text(&output.stdout);
+        (output.status.code(), said.lines().next().unwrap().rsplit("  ").next().unwrap().to_owned())
+    };
+    assert_eq!(compare(&slow, &fast), (Some(0), "better".to_owned()));
+    assert_eq!(compare(&fast, &slow), (Some(1), "worse".to_owned()));
+    assert_eq!(compare(&slow, &wild), (Some(0), "cannot tell".to_owned()));
+    assert_eq!(compare(&slow, &slow), (Some(0), "cannot tell".to_owned()));
+}
+
+#[test]
+fn results_that_cannot_be_read_are_refused_and_told_why() {
+    let (good, later) = (results("good", 1, &[1.0; 5]), results("later", 2, &[1.0; 5]));
+    let said = complaint(&["compare", good.path(), later.path()]);
+    assert!(
+        said.contains(&format!("{}: results of version 2, and this program reads version 1", later.path())),
+        "{said}"
+    );
+    assert!(complaint(&["compare", "/nowhere/a.json", good.path()]).contains("/nowhere/a.json: "));
+    std::fs::write(&good.0, "[1, 2").unwrap();
+    assert!(complaint(&["compare", good.path(), later.path()]).contains("no JSON at byte 5"));
+    assert!(complaint(&["compare", good.path()]).contains("compare wants two files"));
+}
+
+/// Ends it as Ctrl-C does; all that it says.
+fn interrupt(mut child: Child) -> Output {
+    let done = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(done.success());
+    let end = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < end, "it does not end");
+        thread::sleep(Duration::from_millis(20));
+    }
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn ctrl_c_keeps_what_was_measured() {
+    let (results, mark) = (Results::new("interrupted"), Results::new("mark"));
+    let subject = format!("{} mark={}", bad("good"), mark.path());
+    let arguments = ["--workload", "first-byte", "--workload", "concurrent", "--repeats", "200", "--subject", &subject];
+    let mut command = bench(&["run", "--quick", "--json", results.path()]);
+    let child = command.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let end = Instant::now() + PATIENCE;
+    while !mark.0.exists() {
+        assert!(Instant::now() < end, "nothing is measured");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let output = interrupt(child);
+    assert_eq!(output.status.code(), Some(130));
+    let value = results.read();
+    let name = this_program();
+    let measured = rows(&value, &name, "first-byte").next().unwrap()["samples"].as_array().unwrap().len();
+    assert!((1..200).contains(&measured), "{measured}");
+    assert_eq!((rows(&value, &name, "concurrent").count(), &value["whole"]), (0, &Value::from(false)));
+    assert!(text(&output.stdout).contains("interrupted"));
+}
