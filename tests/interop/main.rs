@@ -28,6 +28,7 @@ mod proxies;
 mod redirected;
 mod relays;
 mod shell;
+mod suite;
 mod tor;
 mod tunnels;
 mod unit;
@@ -59,6 +60,7 @@ const TESTS: &[Test] = &[
         "our_client_learns_a_network_of_tor_and_fetches_through_it",
         shell::our_client_learns_a_network_of_tor_and_fetches_through_it,
     ),
+    ("the_suite_measures_us_beside_tor_on_relays_of_tor", suite::the_suite_measures_us_beside_tor_on_relays_of_tor),
     ("programs_fetch_through_the_lab_by_our_program", program::programs_fetch_through_the_lab_by_our_program),
     ("our_verdicts_on_options_are_those_of_tor", verdicts::our_verdicts_on_options_are_those_of_tor),
     ("our_dumps_of_options_are_those_of_tor", verdicts::our_dumps_of_options_are_those_of_tor),
