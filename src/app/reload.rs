@@ -5,7 +5,7 @@
 //! connections, streams, circuits. Called by `mod.rs`. Spec: none. C tor: `do_hup` in
 //! app/main/main.c; `options_act_reversible`, `options_transition_allowed` in app/config/config.c.
 //! Differs: where there is something wrong with the new options, the old ones stay; C tor ends.
-//! Circuits in use get new streams as before; C tor begins anew. A directory that was opened to be
+//! Circuits in use get new streams as before, unless other relays are wanted; C tor begins anew. A directory that was opened to be
 //! written to less often, or more, stays so: `AvoidDiskWrites` counts for the client at once, and
 //! for what is seen onto the disk from the next start on.
 
