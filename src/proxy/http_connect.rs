@@ -13,8 +13,8 @@
 //! addresses too, and takes `localhost` alone.
 
 use core::net::{IpAddr, Ipv6Addr};
-use std::collections::VecDeque;
 
+use super::opening::{Heard, Opening};
 use super::{BadName, Command, Credentials, Failure, Fault, Host, Output, Preference, Protocol, Request};
 use crate::base::text;
 use crate::client::name::MAX_NAME_LEN;
@@ -44,23 +44,7 @@ const NOT_A_PROXY: &str = "<!DOCTYPE html><title>Not a proxy for pages</title>\
     or choose a SOCKS port for everything.\n";
 
 /// One connection of a program.
-pub struct HttpConnect {
-    state: State,
-    buffer: Vec<u8>,
-    outputs: VecDeque<Output>,
-    fault: Option<Fault>,
-}
-
-/// What is awaited: `Head ──> Asked ──answered──> Over`, or over at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// The head of the request.
-    Head,
-    /// The request is with others.
-    Asked,
-    /// Answered, or refused.
-    Over,
-}
+pub struct HttpConnect(Opening);
 
 impl Default for HttpConnect {
     fn default() -> Self {
@@ -71,78 +55,59 @@ impl Default for HttpConnect {
 impl HttpConnect {
     /// A program connected.
     pub fn new() -> HttpConnect {
-        HttpConnect { state: State::Head, buffer: Vec::new(), outputs: VecDeque::new(), fault: None }
+        HttpConnect(Opening::new(HEAD_END, MAX_HEAD_LEN))
     }
 
     /// Takes what a read brought.
     pub fn handle_bytes(&mut self, bytes: &[u8]) {
-        // Its end may have begun before.
-        let from = self.buffer.len().saturating_sub(HEAD_END.len() - 1);
-        self.buffer.extend_from_slice(bytes);
-        if self.state != State::Head {
-            return;
-        }
-        let head = self.buffer.get(..MAX_HEAD_LEN).unwrap_or(&self.buffer);
-        let end = head.get(from..).and_then(|new| new.windows(HEAD_END.len()).position(|four| four == HEAD_END));
-        match end {
-            Some(at) => {
-                let early = self.buffer.split_off(from + at + HEAD_END.len());
-                let head = core::mem::replace(&mut self.buffer, early);
-                self.on_head(&head);
-            }
-            None if self.buffer.len() >= MAX_HEAD_LEN => self.close(),
+        match self.0.handle_bytes(bytes) {
+            Some(Heard::Text(head)) => self.on_head(&head),
+            Some(Heard::TooLong) => self.0.close(),
             None => {}
         }
     }
 
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.0.poll_output()
     }
 
     /// Why there was no request, where the user should know.
     pub fn take_fault(&mut self) -> Option<Fault> {
-        self.fault.take()
+        self.0.take_fault()
     }
 
     /// The bytes that came behind the head.
     pub fn take_early(&mut self) -> Vec<u8> {
-        match self.state {
-            State::Head => Vec::new(),
-            State::Asked | State::Over => core::mem::take(&mut self.buffer),
-        }
+        self.0.take_early()
     }
 
     /// The stream is open.
     pub fn handle_connected(&mut self) {
-        if self.state == State::Asked {
-            self.state = State::Over;
-            self.reply(answer(OK, None));
+        if self.0.settle() {
+            self.0.reply(answer(OK, None));
         }
     }
 
     /// Nothing came of it.
     pub fn handle_failure(&mut self, failure: Failure) {
-        if self.state == State::Asked {
+        if self.0.settle() {
             self.refuse(failure);
         }
     }
 
     fn on_head(&mut self, head: &[u8]) {
         // C tor: what is no HTTP gets no answer.
-        let Some(head) = Head::parse(head) else { return self.close() };
+        let Some(head) = Head::parse(head) else { return self.0.close() };
         if head.method.eq_ignore_ascii_case(b"CONNECT") {
             return match head.request() {
-                Ok(request) => {
-                    self.state = State::Asked;
-                    self.outputs.push_back(Output::Request(request));
-                }
+                Ok(request) => self.0.ask(request),
                 Err(Refusal::Status(status)) => {
-                    self.reply(answer(status, None));
-                    self.close();
+                    self.0.reply(answer(status, None));
+                    self.0.close();
                 }
                 Err(Refusal::Name(bad, name)) => {
-                    self.fault = Some(Fault::of_name(bad, name));
+                    self.0.tell(Fault::of_name(bad, name));
                     self.refuse(bad.into());
                 }
             };
@@ -150,24 +115,15 @@ impl HttpConnect {
         // Whoever asks another name was led here by a name that means this machine, for now.
         if head.header("Host").is_some_and(is_here) {
             let is_question = head.method.eq_ignore_ascii_case(b"OPTIONS");
-            self.reply(if is_question { options().into_bytes() } else { not_a_proxy().into_bytes() });
+            self.0.reply(if is_question { options().into_bytes() } else { not_a_proxy().into_bytes() });
         }
-        self.close();
+        self.0.close();
     }
 
     fn refuse(&mut self, failure: Failure) {
         let (status, reason) = status(failure);
-        self.reply(answer(status, reason));
-        self.close();
-    }
-
-    fn reply(&mut self, bytes: Vec<u8>) {
-        self.outputs.push_back(Output::Reply(bytes));
-    }
-
-    fn close(&mut self) {
-        self.state = State::Over;
-        self.outputs.push_back(Output::Close);
+        self.0.reply(answer(status, reason));
+        self.0.close();
     }
 }
 

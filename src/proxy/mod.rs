@@ -10,6 +10,7 @@ pub mod dns;
 pub mod door;
 pub mod http_connect;
 pub mod maps;
+mod opening;
 pub mod outward;
 pub mod redirected;
 pub mod socks;

@@ -11,8 +11,8 @@
 //! natd's exceed.
 
 use core::net::SocketAddr;
-use std::collections::VecDeque;
 
+use super::opening::{Heard, Opening};
 use super::{BadName, Command, Failure, Fault, Host, Output, Protocol, Request};
 use crate::base::redact::Sensitive;
 
@@ -22,23 +22,7 @@ pub const MAX_LINE_LEN: usize = 30;
 const LINE_START: &[u8] = b"[DEST ";
 
 /// One connection of a program.
-pub struct Redirected {
-    state: State,
-    buffer: Vec<u8>,
-    outputs: VecDeque<Output>,
-    fault: Option<Fault>,
-}
-
-/// What is awaited: `Line ──> Asked ──answered──> Over`, or over at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Natd's line.
-    Line,
-    /// The request is with others.
-    Asked,
-    /// Open, or refused.
-    Over,
-}
+pub struct Redirected(Opening);
 
 impl Redirected {
     /// A program connected that wanted to go there, says the system.
@@ -50,75 +34,56 @@ impl Redirected {
 
     /// A program connected, and natd will say where it wanted to go.
     pub fn by_natd() -> Redirected {
-        Redirected { state: State::Line, buffer: Vec::new(), outputs: VecDeque::new(), fault: None }
+        Redirected(Opening::new(b"\n", MAX_LINE_LEN))
     }
 
     /// Takes what a read brought.
     pub fn handle_bytes(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
-        if self.state != State::Line {
-            return;
-        }
-        let line = self.buffer.get(..MAX_LINE_LEN).unwrap_or(&self.buffer);
-        match line.iter().position(|byte| *byte == b'\n') {
-            Some(at) => {
-                let early = self.buffer.split_off(at + 1);
-                let line = core::mem::replace(&mut self.buffer, early);
-                match destination(&line) {
-                    Ok((host, port)) => self.ask(host, port, Protocol::Natd),
-                    Err(fault) => self.refuse(fault),
-                }
-            }
-            None if self.buffer.len() >= MAX_LINE_LEN => self.refuse(Fault::LongLine),
+        match self.0.handle_bytes(bytes) {
+            Some(Heard::Text(line)) => match destination(&line) {
+                Ok((host, port)) => self.ask(host, port, Protocol::Natd),
+                Err(fault) => self.refuse(fault),
+            },
+            Some(Heard::TooLong) => self.refuse(Fault::LongLine),
             None => {}
         }
     }
 
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.0.poll_output()
     }
 
     /// Why there was no request, where the user should know.
     pub fn take_fault(&mut self) -> Option<Fault> {
-        self.fault.take()
+        self.0.take_fault()
     }
 
     /// The bytes that came behind the line.
     pub fn take_early(&mut self) -> Vec<u8> {
-        match self.state {
-            State::Line => Vec::new(),
-            State::Asked | State::Over => core::mem::take(&mut self.buffer),
-        }
+        self.0.take_early()
     }
 
     /// The stream is open.
     pub fn handle_connected(&mut self) {
-        self.state = State::Over;
+        self.0.settle();
     }
 
     /// Nothing came of it, which the program learns from nothing else than that it is over.
     pub fn handle_failure(&mut self, _: Failure) {
-        if self.state == State::Asked {
-            self.close();
+        if self.0.settle() {
+            self.0.close();
         }
     }
 
     fn ask(&mut self, host: Host, port: u16, protocol: Protocol) {
-        self.state = State::Asked;
         let command = Command::Connect;
-        let request = Request { command, host, port, protocol, credentials: None, preference: None };
-        self.outputs.push_back(Output::Request(request));
+        self.0.ask(Request { command, host, port, protocol, credentials: None, preference: None });
     }
 
     fn refuse(&mut self, fault: Fault) {
-        self.fault = Some(fault);
-        self.close();
-    }
-
-    fn close(&mut self) {
-        self.state = State::Over;
-        self.outputs.push_back(Output::Close);
+        self.0.tell(fault);
+        self.0.close();
     }
 }
 
