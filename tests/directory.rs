@@ -282,7 +282,7 @@ fn best<T>(what: &str, mut f: impl FnMut() -> T) -> Duration {
     least
 }
 
-/// By hand: `cargo test --release --test directory -- --ignored --nocapture`.
+/// Run by `.ci/run soak`: `cargo test --release --test directory -- --ignored --nocapture`.
 #[test]
 #[ignore = "measures; only a release build says something"]
 fn how_long_a_network_of_the_public_size_takes() {

@@ -1,6 +1,7 @@
 //! What a stream costs in this process, beside the same bytes by the same client's SOCKS port.
 //!
-//! Not run with the others: `cargo test --release --test library pace -- --ignored --nocapture`.
+//! Not run with the others; `.ci/run soak` has it:
+//! `cargo test --release --test library pace -- --ignored --nocapture`.
 
 use std::time::Instant;
 
