@@ -30,6 +30,7 @@ use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+pub use self::network::Relays;
 pub use self::report::{Report, Unreadable};
 use crate::app::runtime;
 

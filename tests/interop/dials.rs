@@ -106,7 +106,7 @@ fn authorities_after(seconds: u32) -> String {
 pub fn only_those_are_dialled_whom_a_torrc_names() {
     let network = relays::shared();
     let lines = network.directory_lines();
-    let relays: BTreeSet<_> = network.addresses().iter().copied().collect();
+    let relays: BTreeSet<_> = network.addresses().into_iter().collect();
     let [first, second] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
     let fallback = format!("FallbackDir 127.0.0.1:1 orport={} id={NOBODY}\n", first.port());
     let done = Some("Bootstrapped 100% (done)");

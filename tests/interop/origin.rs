@@ -16,8 +16,6 @@ use cepa::lab::origin::pattern;
 pub const HOST: &str = "origin.test";
 /// Its address.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// Where C tor's exits ask for names, by a file that says so.
-pub const RESOLV_CONF: &str = "nameserver 127.0.0.1\n";
 
 const PAGE: &str = "<!DOCTYPE html><title>before</title><img id=image src=/image.gif><script src=/script.js></script>";
 /// Runs once everything is loaded.

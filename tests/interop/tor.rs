@@ -239,13 +239,6 @@ fn start(torrc: &Path) -> Running {
     spawn(Command::new("tor").args(["--defaults-torrc", "/dev/null", "-f"]).arg(torrc))
 }
 
-/// The same, of which nobody wants to hear anything.
-pub fn start_quietly(torrc: &Path) -> Running {
-    let mut command = Command::new("tor");
-    command.args(["--defaults-torrc", "/dev/null", "-f"]).arg(torrc);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(Running).unwrap()
-}
-
 fn spawn(command: &mut Command) -> Running {
     command.stdout(Stdio::piped()).spawn().map(Running).unwrap()
 }

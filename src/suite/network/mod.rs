@@ -10,6 +10,7 @@ mod relays;
 
 use std::path::{Path, PathBuf};
 
+pub use self::relays::Relays;
 use super::Error;
 use super::json::Value;
 use super::process::{Folder, Process, Usage};

@@ -3,10 +3,11 @@
 //!
 //! All keys are made anew, all processes end with their owner. It takes half a minute until
 //! everybody knows everybody; an exit refuses streams of relays that it does not know. They know
-//! their own authorities only, publish to nobody else, and ask no name server. Called by `mod.rs`.
-//! Spec: none; C tor: the manual, "TestingTorNetwork" and what is about authorities.
+//! their own authorities only, publish to nobody else, and ask no name server but the one they are
+//! given. Called by `mod.rs`, and by tests that want such a network. Spec: none; C tor: the manual,
+//! "TestingTorNetwork" and what is about authorities.
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::fs;
 use std::io::Write as _;
@@ -16,7 +17,7 @@ use std::process::{Command, Stdio};
 use tokio::time::{Instant, sleep};
 
 use super::super::json::Value;
-use super::super::process::{Folder, Process};
+use super::super::process::{Folder, Process, Usage};
 use super::Network;
 
 /// How many there are of each kind.
@@ -34,8 +35,11 @@ const LISTED_LIMIT: Duration = Duration::from_secs(40);
 const PAUSE: Duration = Duration::from_millis(200);
 /// Where a relay keeps the consensus.
 const CONSENSUS: &str = "cached-microdesc-consensus";
-/// Whom exits ask for names: nobody who would ask anybody else. Subjects name no names.
+/// Whom exits ask for names: nobody who would ask anybody else. Subjects name no names; tests serve
+/// them there.
 const RESOLV_CONF: &str = "nameserver 127.0.0.1\n";
+/// What keeps all to this machine.
+const TESTING: &str = "TestingTorNetwork 1\n";
 
 /// What a relay is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,30 +62,63 @@ struct Relay {
     identity: String,
 }
 
-/// Starts it, and waits until all know all.
+/// A running network. It ends with its owner.
+pub struct Relays {
+    processes: Vec<Process>,
+    relays: Vec<Relay>,
+    lines: String,
+    folder: Folder,
+}
+
+/// The network that subjects are measured on.
 pub async fn open() -> Result<Network, String> {
-    let folder = Folder::new().map_err(|error| error.to_string())?;
-    let kinds = [(Kind::Authority, AUTHORITIES), (Kind::Relay, RELAYS), (Kind::Exit, EXITS)];
-    let kinds = kinds.into_iter().flat_map(|(kind, count)| core::iter::repeat_n(kind, count));
-    let relays = kinds.enumerate().map(|(number, kind)| Relay::new(folder.path(), number, kind));
-    let relays = relays.collect::<Result<Vec<_>, _>>()?;
-    let authorities: String = relays.iter().filter(|relay| relay.kind == Kind::Authority).map(Relay::line).collect();
-    let lines = format!("TestingTorNetwork 1\n{authorities}");
-    let mut processes = Vec::new();
-    for relay in &relays {
-        relay.write_torrc(&lines)?;
-        processes.push(relay.start()?);
-    }
-    until_all_know_all(&relays, &mut processes).await?;
+    let Relays { processes, relays, lines, folder } = Relays::open("").await?;
     let facts =
         [("name", "ctor".into()), ("relays", Value::Number(relays.len() as f64)), ("version", version().into())];
     Ok(Network {
         facts: facts.map(|(name, value)| (name.to_owned(), value)).into(),
-        torrc: lines,
+        torrc: format!("{TESTING}{lines}"),
         arti: arti(&relays),
         processes,
         _folder: Some(folder),
     })
+}
+
+impl Relays {
+    /// Starts it, with these further lines for its authorities, and waits until all know all.
+    pub async fn open(authority_lines: &str) -> Result<Relays, String> {
+        let folder = Folder::new().map_err(|error| error.to_string())?;
+        let kinds = [(Kind::Authority, AUTHORITIES), (Kind::Relay, RELAYS), (Kind::Exit, EXITS)];
+        let kinds = kinds.into_iter().flat_map(|(kind, count)| core::iter::repeat_n(kind, count));
+        let relays = kinds.enumerate().map(|(number, kind)| Relay::new(folder.path(), number, kind));
+        let relays = relays.collect::<Result<Vec<_>, _>>()?;
+        let authorities = relays.iter().filter(|relay| relay.kind == Kind::Authority);
+        let lines: String = authorities.map(Relay::line).collect();
+        let mut processes = Vec::new();
+        for relay in &relays {
+            let ours = if relay.kind == Kind::Authority { authority_lines } else { "" };
+            relay.write_torrc(&format!("{TESTING}{lines}{ours}"))?;
+            processes.push(relay.start()?);
+        }
+        until_all_know_all(&relays, &mut processes).await?;
+        Ok(Relays { processes, relays, lines, folder })
+    }
+
+    /// The lines of a torrc that name its authorities.
+    pub fn directory_lines(&self) -> &str {
+        &self.lines
+    }
+
+    /// Where its relays listen, exits last.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.relays.iter().map(|relay| SocketAddr::from((Ipv4Addr::LOCALHOST, relay.or_port))).collect()
+    }
+
+    /// How long the processors have worked for all of it together.
+    pub fn processor_time(&self) -> Duration {
+        let usage = self.processes.iter().filter_map(|process| Usage::of(process.id()));
+        usage.map(|usage| usage.busy_since(&Usage::default())).sum()
+    }
 }
 
 async fn until_all_know_all(relays: &[Relay], processes: &mut [Process]) -> Result<(), String> {
