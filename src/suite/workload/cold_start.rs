@@ -1,11 +1,12 @@
 //! Cold start: from starting the program without any files to the first byte of an answer through
-//! three relays, which is asked for as soon as its port is there.
+//! three relays, which is asked for as soon as its port is there; again and again, the middle one.
 //!
 //! Called by `mod.rs`. Spec: none.
 
 use super::super::figure::{Amount, Fault, Figure, Measured};
 use super::super::process::{Memory, Usage};
 use super::super::scene::Scene;
+use super::super::stats::median;
 use super::super::subject::{Home, Running};
 use super::{Measuring, Workload};
 use tokio::time::Instant;
@@ -24,16 +25,39 @@ impl Workload for ColdStart {
 
     fn measure<'a>(&'a self, scene: &'a mut Scene<'_>) -> Measuring<'a> {
         Box::pin(async {
-            let home = Home::new(scene.network)?;
-            let (measured, running) = start(scene, home).await?;
-            running.end().await;
-            Ok(measured)
+            let fresh = || Home::new(scene.network);
+            starts(scene, fresh()?, |_| fresh()).await.map(|(measured, _)| measured)
         })
     }
 }
 
-/// Starts the program with what is in that home, until the first byte.
-pub async fn start(scene: &Scene<'_>, home: Home) -> Result<(Measured, Running), Fault> {
+/// Starts the program with what is in that home, until the first byte, and ends it; again with the
+/// next home, until the time is over. What it took in the middle, and the last home.
+pub async fn starts(
+    scene: &Scene<'_>,
+    mut home: Home,
+    next: impl Fn(Home) -> Result<Home, Fault>,
+) -> Result<(Measured, Home), Fault> {
+    let (until, mut all) = (Instant::now() + scene.size.time, Vec::new());
+    loop {
+        let (figures, running) = start(scene, home).await?;
+        all.push(figures);
+        home = next(running.end().await)?;
+        if Instant::now() >= until {
+            break;
+        }
+    }
+    let amount = Amount::Nothing;
+    let middle = |at: usize, figure: &Figure| {
+        let values: Vec<f64> = all.iter().filter_map(|figures| Some(figures.get(at)?.value)).collect();
+        Figure { value: median(&values).unwrap_or_default(), ..*figure }
+    };
+    let figures = all.first().into_iter().flatten().enumerate().map(|(at, figure)| middle(at, figure)).collect();
+    Ok((Measured { figures, amount }, home))
+}
+
+/// Starts the program, until the first byte: what that took.
+async fn start(scene: &Scene<'_>, home: Home) -> Result<(Vec<Figure>, Running), Fault> {
     let begun = Instant::now();
     let running = Running::start(scene.program()?, home)?;
     let running = scene.await_first_byte(running).await?;
@@ -42,5 +66,5 @@ pub async fn start(scene: &Scene<'_>, home: Home) -> Result<(Measured, Running),
     figures.push(Figure::time("cpu", used.busy_since(&Usage::default())));
     let memory = Memory::of(running.id()).unwrap_or_default();
     figures.extend([Figure::memory("memory", memory.now), Figure::memory("peak", memory.peak)]);
-    Ok((Measured { figures, amount: Amount::Nothing }, running))
+    Ok((figures, running))
 }
