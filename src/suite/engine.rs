@@ -20,6 +20,7 @@ use super::report::{Failure, Key, Ratio, Report, Row};
 use super::scene::{Contestant, Scene, Size};
 use super::stats::{Confidence, estimate, ratio_of_pairs};
 use super::subject::{INSIDE, Subject};
+use super::verdict;
 use super::workload::{self, Workload};
 use super::{Ending, Error, Wish};
 
@@ -31,7 +32,7 @@ const FULL: (Size, usize) = (
         rest: Duration::from_secs(5),
         patience: Duration::from_secs(120),
     },
-    7,
+    9,
 );
 /// The same in a hurry.
 const QUICK: (Size, usize) = (
@@ -251,8 +252,10 @@ impl Run {
         for row in rows.iter().filter(|row: &&Row| row.key.subject != to) {
             let first = Key { subject: to.clone(), ..row.key.clone() };
             let Some(first) = rows.iter().find(|row| row.key == first) else { continue };
-            let ratio = ratio_of_pairs(&first.samples, &row.samples, Confidence::Shown, self.seed);
-            ratios.extend(ratio.map(|estimate| Ratio { key: row.key.clone(), to: to.clone(), estimate }));
+            let (a, b, key) = (&first.samples, &row.samples, row.key.clone());
+            let verdict = verdict::of_pairs(a, b, &key.unit, noise.share(), self.seed);
+            let ratio = ratio_of_pairs(a, b, Confidence::Shown, self.seed);
+            ratios.extend(ratio.map(|estimate| Ratio { key, to: to.clone(), estimate, verdict }));
         }
         let network = self.network.as_ref().map(|network| network.facts.clone()).unwrap_or_default();
         let Run { seed, is_quick, .. } = self;

@@ -22,6 +22,7 @@ mod scene;
 mod stats;
 mod subject;
 mod table;
+mod verdict;
 mod workload;
 
 use core::fmt;

@@ -10,6 +10,7 @@ use std::path::Path;
 use super::json::{self, Value};
 use super::noise::Noise;
 use super::stats::Estimate;
+use super::verdict::Verdict;
 
 /// What such a file calls itself.
 const FORMAT: &str = "cepa-bench";
@@ -89,6 +90,8 @@ pub struct Ratio {
     pub to: String,
     /// How many times as much.
     pub estimate: Estimate,
+    /// Which of the two is better, if anybody can tell.
+    pub verdict: Verdict,
 }
 
 /// Why there is no report in a file.
@@ -262,12 +265,14 @@ impl Ratio {
         let mut entries = self.key.json();
         entries.push(("to".to_owned(), self.to.as_str().into()));
         entries.extend(self.estimate.json());
+        entries.push(("verdict".to_owned(), self.verdict.words().into()));
         Value::Object(entries)
     }
 
     fn of_json(value: &Value) -> Option<Ratio> {
         let to = value.field("to")?.text()?.to_owned();
-        Some(Ratio { key: Key::of_json(value)?, to, estimate: Estimate::of_json(value)? })
+        let verdict = Verdict::of_words(value.field("verdict")?.text()?)?;
+        Some(Ratio { key: Key::of_json(value)?, to, estimate: Estimate::of_json(value)?, verdict })
     }
 }
 
@@ -306,7 +311,7 @@ pub mod tests {
     fn sample() -> Report {
         let mut report = report(vec![row("bulk", "MiB/s", &[1.0, 2.0, 3.5])]);
         let Row { key, estimate, .. } = report.rows[0].clone();
-        report.ratios.push(Ratio { key, to: "tor".to_owned(), estimate });
+        report.ratios.push(Ratio { key, to: "tor".to_owned(), estimate, verdict: Verdict::Better });
         let [subject, workload, error] = ["tor", "bulk", "it \"died\""].map(str::to_owned);
         report.failures.push(Failure { subject, workload, error });
         report

@@ -75,6 +75,45 @@ pub fn ratio(a: &[f64], b: &[f64], confidence: Confidence, seed: u64) -> Option<
     Some(ends(whole, &mut all, confidence))
 }
 
+/// How often chance alone would have at least as many of the pairs on one side, whichever it is: the
+/// sign test.
+pub fn chance_of_pairs(a: &[f64], b: &[f64]) -> f64 {
+    let differ = a.iter().zip(b).filter(|(a, b)| a != b);
+    let (count, more) = differ.fold((0_u32, 0_u32), |(count, more), (a, b)| (count + 1, more + u32::from(b > a)));
+    let fewer = more.min(count - more);
+    // Of `count` coins, how likely it is that so many or fewer show the one side: a term from the
+    // one before.
+    let mut term = 0.5_f64.powi(i32::try_from(count).unwrap_or(i32::MAX));
+    let mut sum = 0.0;
+    for heads in 0..=fewer {
+        sum += term;
+        term *= f64::from(count - heads) / f64::from(heads + 1);
+    }
+    (2.0 * sum).min(1.0)
+}
+
+/// How often chance alone would part two series at least as far: the samples of both are dealt out
+/// anew, and it is counted how many of the one lie over how many of the other.
+pub fn chance_of_series(a: &[f64], b: &[f64], seed: u64) -> f64 {
+    let mut all: Vec<f64> = a.iter().chain(b).copied().collect();
+    let (mut draws, seen) = (Draws(seed), apart(a, b));
+    let mut as_far = 0_usize;
+    for _ in 0..RESAMPLES {
+        for last in (1..all.len()).rev() {
+            all.swap(last, draws.below(last + 1));
+        }
+        let (first, second) = all.split_at(a.len());
+        as_far += usize::from(apart(first, second) >= seen);
+    }
+    (as_far + 1) as f64 / (RESAMPLES + 1) as f64
+}
+
+/// How far the pairs of one sample of each are from being even.
+fn apart(a: &[f64], b: &[f64]) -> i64 {
+    let over = |a: &f64| b.iter().map(|b| i64::from(b > a) - i64::from(b < a)).sum::<i64>();
+    a.iter().map(over).sum::<i64>().abs()
+}
+
 /// Cuts the tails off.
 fn ends(median: f64, all: &mut [f64], confidence: Confidence) -> Estimate {
     all.sort_by(f64::total_cmp);
@@ -100,16 +139,27 @@ impl Draws {
         mixed ^ (mixed >> 31)
     }
 
+    /// A place below that number.
+    fn below(&mut self, count: usize) -> usize {
+        let bound = u64::try_from(count).unwrap_or(u64::MAX).max(1);
+        usize::try_from(self.next() % bound).unwrap_or(0)
+    }
+
     /// So many places below that number.
     fn indices(&mut self, count: usize) -> Vec<usize> {
-        let bound = u64::try_from(count).unwrap_or(u64::MAX).max(1);
-        (0..count).filter_map(|_| usize::try_from(self.next() % bound).ok()).collect()
+        (0..count).map(|_| self.below(count)).collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// Numbers from nothing to one.
+    pub fn uniform(seed: u64) -> impl FnMut() -> f64 {
+        let mut draws = Draws(seed);
+        move || (draws.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
 
     #[test]
     fn a_median_is_the_middle_and_there_is_none_of_nothing() {
@@ -134,10 +184,9 @@ mod tests {
     /// Of many series with a known middle, about so many intervals miss it as they say.
     #[test]
     fn nineteen_intervals_in_twenty_hold_the_true_median() {
-        let mut draws = Draws(42);
-        let mut missed = 0;
+        let (mut draws, mut missed) = (uniform(42), 0);
         for round in 0..400 {
-            let samples: Vec<f64> = (0..15).map(|_| (draws.next() >> 11) as f64 / (1_u64 << 53) as f64).collect();
+            let samples: Vec<f64> = (0..15).map(|_| draws()).collect();
             let Estimate { low, high, .. } = estimate(&samples, Confidence::Shown, round).unwrap();
             missed += usize::from(!(low..=high).contains(&0.5));
         }
@@ -153,6 +202,28 @@ mod tests {
         let apart = ratio(&noise, &faster, Confidence::Verdict, 3).unwrap();
         assert!(apart.low < 0.9 && apart.high > 1.0, "{apart:?}");
         assert_eq!(ratio_of_pairs(&[0.0], &[1.0], Confidence::Shown, 3), None);
+    }
+
+    /// By the binomial's tables: 2 / 2^9, 2 × (1 + 9) / 2^9, and all of it where it is even.
+    #[test]
+    fn chance_has_all_pairs_on_one_side_as_often_as_coins_do() {
+        let (low, mut high) = ([1.0; 9], [2.0; 9]);
+        assert!((chance_of_pairs(&low, &high) - 2.0 / 512.0).abs() < 1e-12);
+        high[4] = 0.5;
+        assert!((chance_of_pairs(&low, &high) - 20.0 / 512.0).abs() < 1e-12);
+        assert_eq!(chance_of_pairs(&[1.0, 1.0], &[0.5, 2.0]), 1.0);
+        assert_eq!(chance_of_pairs(&[1.0], &[1.0]), 1.0, "equal ones say nothing");
+    }
+
+    /// By the rank sum's tables: 2 of the 924 ways to deal twelve out, and nearly all where they lie
+    /// alike.
+    #[test]
+    fn chance_parts_two_series_as_often_as_ways_to_deal_them_out_do() {
+        let low: Vec<f64> = (0..6).map(f64::from).collect();
+        let high: Vec<f64> = low.iter().map(|it| it + 6.0).collect();
+        let chance = chance_of_series(&low, &high, 3);
+        assert!(chance > 0.0004 && chance < 0.005, "{chance}");
+        assert!(chance_of_series(&low, &low, 3) > 0.9);
     }
 
     #[test]

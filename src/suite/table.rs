@@ -1,13 +1,15 @@
-//! A report as a table for a person: a line a figure, a column a subject, and how the others relate
-//! to the first.
+//! A report as a table for a person: a line a figure, a column a subject, how the others relate to
+//! the first, and where that one stands.
 //!
 //! Called by `bin/cepa-bench.rs`, by [`Report`]'s `Display`. Spec: none.
 
 use core::fmt;
 
+use super::figure::is_more_better;
 use super::report::{Key, Ratio, Report, Row};
 use super::stats::Estimate;
 use super::subject::DIRECT;
+use super::verdict::Verdict;
 
 /// A number to be read: three digits that matter.
 fn short(number: f64) -> String {
@@ -41,8 +43,46 @@ impl Report {
         let key = Key { subject: subject.to_owned(), ..row.key.clone() };
         let Some(row) = self.rows.iter().find(|row| row.key == key) else { return "-".to_owned() };
         let ratio = self.ratios.iter().find(|ratio| ratio.key == key);
-        let ratio = ratio.map(|Ratio { estimate, .. }| format!(", × {}", range(*estimate)));
+        let ratio = ratio.map(|ratio| {
+            let mark = if subject == DIRECT { "" } else { mark(ratio.verdict.of_first()) };
+            format!(", × {}{mark}", range(ratio.estimate))
+        });
         format!("{}{}", range(row.estimate), ratio.unwrap_or_default())
+    }
+
+    /// Where the first subject stands beside that one, and in what it is behind.
+    fn standing(&self, subject: &str) -> Option<String> {
+        let ratios: Vec<&Ratio> = self.ratios.iter().filter(|ratio| ratio.key.subject == subject).collect();
+        let first = &ratios.first()?.to;
+        let with = |wanted: &[Verdict]| -> Vec<String> {
+            let found = ratios.iter().filter(|ratio| wanted.contains(&ratio.verdict.of_first()));
+            found.map(|Ratio { key, .. }| format!("{} {}", key.workload, key.metric)).collect()
+        };
+        let (better, worse) = (with(&[Verdict::Better]).len(), with(&[Verdict::Worse]));
+        let unsure = with(&[Verdict::CannotTell, Verdict::TooFewSamples]).len();
+        let which = if worse.is_empty() { String::new() } else { format!(" ({})", worse.join(", ")) };
+        let count = worse.len();
+        Some(format!(
+            "{first} beside {subject}: better in {better} figures, worse in {count}{which}, of {unsure} nobody can tell"
+        ))
+    }
+
+    /// How far the generator's own ceiling is above the first subject, where it is nearest.
+    fn ceiling(&self) -> Option<String> {
+        let rates = self.ratios.iter().filter(|ratio| ratio.key.subject == DIRECT && is_more_better(&ratio.key.unit));
+        let nearest = rates.min_by(|a, b| a.estimate.median.total_cmp(&b.estimate.median))?;
+        let Ratio { key: Key { workload, .. }, to, estimate, .. } = nearest;
+        let times = short(estimate.median);
+        Some(format!("the generator alone does at least {times} times what {to} does (in {workload})"))
+    }
+}
+
+/// What stands behind a ratio: how the first is beside the other.
+fn mark(first: Verdict) -> &'static str {
+    match first {
+        Verdict::Better => " +",
+        Verdict::Worse | Verdict::Failed => " -",
+        Verdict::CannotTell | Verdict::TooFewSamples => " ?",
     }
 }
 
@@ -71,6 +111,13 @@ impl fmt::Display for Report {
         for failure in &self.failures {
             writeln!(f, "{} of {}: {}", failure.workload, failure.subject, failure.error)?;
         }
+        if let Some(Ratio { to, .. }) = self.ratios.first() {
+            writeln!(f, "× so many times {to}'s; + {to} is better, - it is worse, ? nobody can tell")?;
+        }
+        let others = subjects.iter().filter(|&&subject| subject != DIRECT);
+        for line in others.filter_map(|subject| self.standing(subject)).chain(self.ceiling()) {
+            writeln!(f, "{line}")?;
+        }
         let noise = self.noise.share() * 100.0;
         write!(f, "by itself this machine varied by {noise:.1} %")?;
         if !self.is_whole {
@@ -91,18 +138,25 @@ mod tests {
         let mut other = row("bulk", "MiB/s", &[60.0, 62.0, 64.0]);
         other.key.subject = "tor".to_owned();
         let (key, estimate) = (other.key.clone(), Estimate { median: 2.0, low: 1.9, high: 2.1 });
-        all.insert(0, Row { key: Key { subject: DIRECT.to_owned(), ..key.clone() }, ..other.clone() });
+        let straight = Key { subject: DIRECT.to_owned(), ..key.clone() };
+        all.insert(0, Row { key: straight.clone(), ..other.clone() });
         all.push(other);
         let mut report = report(all);
-        report.ratios.push(Ratio { key, to: "cepa".to_owned(), estimate });
+        for key in [key, straight] {
+            report.ratios.push(Ratio { key, to: "cepa".to_owned(), estimate, verdict: Verdict::Better });
+        }
         let text = report.to_string();
         let words = |line: usize| text.lines().nth(line).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(words(0), "workload metric unit cepa tor direct");
         assert_eq!(
             words(1),
-            "bulk rate MiB/s 31.0 (30.0 to 32.0) 62.0 (60.0 to 64.0), × 2.00 (1.90 to 2.10) 62.0 (60.0 to 64.0)"
+            "bulk rate MiB/s 31.0 (30.0 to 32.0) 62.0 (60.0 to 64.0), × 2.00 (1.90 to 2.10) - 62.0 (60.0 to 64.0), × \
+             2.00 (1.90 to 2.10)"
         );
         assert_eq!(words(2), "rate rate 1/s 1000 (1000 to 1000) - -");
+        assert_eq!(words(3), "× so many times cepa's; + cepa is better, - it is worse, ? nobody can tell");
+        assert_eq!(words(4), "cepa beside tor: better in 0 figures, worse in 1 (bulk rate), of 0 nobody can tell");
+        assert_eq!(words(5), "the generator alone does at least 2.00 times what cepa does (in bulk)");
         assert!(text.ends_with("varied by 1.0 %"), "{text}");
         report.is_whole = false;
         assert!(report.to_string().ends_with("this is not all"));
