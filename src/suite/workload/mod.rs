@@ -64,14 +64,22 @@ pub fn all() -> Vec<Box<dyn Workload>> {
     all
 }
 
-/// The middle latency, and that which one in a hundred exceeds.
+/// The middle latency, and the longest of which there are enough to tell: of a hundred and more that
+/// which one in a hundred exceeds, of fewer one in ten, of a handful the longest there was.
 fn latencies(tracker: &LatencyTracker) -> [Figure; 2] {
     let seen = tracker.snapshot();
-    [Figure::time("median", seen.p50), Figure::time("p99", seen.p99)]
+    let tail = match seen.count {
+        100.. => Figure::time("p99", seen.p99),
+        20.. => Figure::time("p90", seen.p90),
+        _ => Figure::time("longest", seen.max),
+    };
+    [Figure::time("median", seen.p50), tail]
 }
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
 
     #[test]
@@ -83,5 +91,18 @@ mod tests {
         assert_eq!(distinct.len(), names.len());
         let somebody = [Subject::parse("cepa").unwrap(), Subject::Inside];
         assert!(all().iter().all(|it| somebody.iter().any(|subject| it.fits(subject))));
+    }
+
+    #[test]
+    fn no_hundredth_is_told_of_a_handful() {
+        let tail = |count: u64| {
+            let tracker = LatencyTracker::default();
+            (1..=count).for_each(|at| tracker.record(Duration::from_millis(at)));
+            let [_, Figure { metric, value, .. }] = latencies(&tracker);
+            (metric, value)
+        };
+        assert_eq!(tail(8), ("longest", 8.0));
+        assert_eq!((tail(20).0, tail(99).0), ("p90", "p90"));
+        assert_eq!(tail(101), ("p99", 100.0));
     }
 }
