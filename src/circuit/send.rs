@@ -174,7 +174,7 @@ impl Circuit {
             return Ok(());
         }
         let writer_may_go_on = stream.writer_may_go_on();
-        hop.streams.wake(at.id);
+        hop.streams.go_on(at.id);
         if writer_may_go_on {
             self.outputs.push_back(Output::Writable { stream: at });
         }

@@ -20,6 +20,11 @@ pub const MAX_STREAMS: usize = 4096;
 /// the circuit, so there are more than any round trip sees.
 pub const MAX_HALF_CLOSED: usize = 4096;
 
+/// How many cells one stream sends in a row while others wait; ours. A request fits in fewer, and
+/// comes together at relays that pass cells on by the clock: an exit that got a part of it waits, by
+/// Nagle's rule and a delayed acknowledgement, before it gives the server the rest.
+pub const TURN: u8 = 8;
+
 /// The streams of one hop.
 #[derive(Default)]
 pub struct StreamMap {
@@ -28,6 +33,8 @@ pub struct StreamMap {
     next: Option<u16>,
     /// Those that may have something to send, each once; first come, first served.
     turn: VecDeque<StreamId>,
+    /// Who had the last turn, and of how many cells: at most [`TURN`].
+    last: Option<(StreamId, u8)>,
     /// The half-closed ones, oldest first, and perhaps some that are over since. At most
     /// [`MAX_HALF_CLOSED`].
     closed: VecDeque<StreamId>,
@@ -179,18 +186,29 @@ impl StreamMap {
         !self.turn.is_empty()
     }
 
-    /// Whose turn it is; it leaves the row, and comes back by [`StreamMap::wake`].
+    /// Who sends a cell next; it leaves the row, and comes back by [`StreamMap::go_on`].
     #[inline]
     pub fn next_turn(&mut self) -> Option<StreamId> {
         while let Some(id) = self.turn.pop_front() {
             if let Some(stream) = self.get_mut(id) {
                 stream.in_turn = false;
                 if stream.sendable() > 0 {
+                    let before = self.last.filter(|(last, _)| *last == id).map_or(0, |(_, cells)| cells % TURN);
+                    self.last = Some((id, before + 1));
                     return Some(id);
                 }
             }
         }
         None
+    }
+
+    /// Who has sent a cell goes on, if there is more and its turn is not over.
+    #[inline]
+    pub fn go_on(&mut self, id: StreamId) {
+        self.wake(id);
+        if self.last.is_some_and(|(last, cells)| last == id && cells < TURN) && self.turn.back() == Some(&id) {
+            self.turn.rotate_right(1);
+        }
     }
 
     /// The streams that are not over and that we have not ended, in the order of their
@@ -401,14 +419,46 @@ mod tests {
         while let Some(id) = map.next_turn() {
             order.push(ids.iter().position(|known| *known == id).unwrap());
             map.get_mut(id).unwrap().on_sent(1000);
-            map.wake(id);
+            map.go_on(id);
         }
-        assert_eq!(order, [0, 1, 2, 0, 1, 2]);
+        assert_eq!(order, [0, 0, 1, 1, 2, 2]);
         // One that is over loses its turn.
         map.get_mut(ids[0]).unwrap().write(b"x");
         map.wake(ids[0]);
         map.close(ids[0]);
         assert_eq!(map.next_turn(), None);
+    }
+
+    #[test]
+    fn a_turn_is_over_after_so_many_cells_and_whoever_is_alone_goes_on() {
+        let mut map = StreamMap::default();
+        let [much, little] = [(); 2].map(|()| opened(&mut map));
+        for (id, len) in [(much, 20), (little, 1)] {
+            map.get_mut(id).unwrap().write(&vec![7; len * 100]);
+            map.wake(id);
+        }
+        let mut order = Vec::new();
+        while let Some(id) = map.next_turn() {
+            order.push(id);
+            map.get_mut(id).unwrap().on_sent(100);
+            map.go_on(id);
+        }
+        let turn = usize::from(TURN);
+        assert_eq!(order.iter().position(|id| *id == little), Some(turn));
+        assert_eq!(order.len(), 21);
+        // Who comes after a turn that was not used up has a whole one.
+        map.get_mut(much).unwrap().write(&[7; 300]);
+        map.wake(much);
+        assert_eq!(map.next_turn(), Some(much));
+        map.get_mut(little).unwrap().write(&[7; 1000]);
+        map.wake(little);
+        map.get_mut(much).unwrap().on_sent(300);
+        map.go_on(much);
+        for _ in 0..turn {
+            assert_eq!(map.next_turn(), Some(little));
+            map.get_mut(little).unwrap().on_sent(100);
+            map.go_on(little);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use cepa::internal::circuit::hop::{HopNo, Leg, StreamAt};
 use cepa::internal::circuit::{Answer, Ended, Error, Output};
 use cepa::internal::stream::verdict::{Retry, Verdict};
+use cepa::internal::stream::map::TURN;
 use cepa::internal::stream::xon;
 use cepa::internal::wire::cell_msg::DestroyReason;
 use cepa::internal::wire::relay_msg::{BeginFlags, EndReason};
@@ -212,7 +213,8 @@ fn fifty_streams_go_on_side_by_side() {
     });
     assert!(streams.iter().all(|at| driver.read[at] == bytes));
     println!("no stream was more than {worst} bytes ahead of another");
-    assert!(worst <= 8 * 498, "{worst}");
+    // A turn, and what each cell may be late by.
+    assert!(worst <= 2 * usize::from(TURN) * 498, "{worst}");
 }
 
 #[test]
