@@ -22,7 +22,7 @@ keeps what was measured.
   --subject SUBJECT  cepa, inside, tor, arti=PATH, 'cmd:COMMAND'; may be given again (cepa and inside)
   --network NETWORK  lab, ctor, torrc=FILE (lab)
   --listed N         how many relays the lab's network lists
-  --repeats N        how often each is measured (9; with --quick, 3)
+  --repeats N        how often each is measured (9; with --quick, 2)
   --seed N           what the lab's network and the intervals follow from (1)
   --json FILE        where the results are written as well
 

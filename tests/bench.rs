@@ -332,7 +332,7 @@ fn a_network_that_runs_already_is_measured_on_by_its_torrc() {
 /// Results of one row with these samples, as another program would write them.
 fn results(name: &str, version: u32, samples: &[f64]) -> Results {
     let results = Results::new(name);
-    let noise = serde_json::json!({"before": 0.01, "after": 0.01, "round_ms_before": 5.0, "round_ms_after": 5.0});
+    let noise = serde_json::json!({"share": 0.01, "look_ms": [5.0, 5.05, 5.0]});
     results.write(&serde_json::json!({
         "format": "cepa-bench", "version": version, "seed": "1", "quick": false, "whole": true,
         "machine": {}, "noise": noise, "build": {}, "network": {"name": "lab"}, "ratios": [],

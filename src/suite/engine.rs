@@ -1,21 +1,23 @@
-//! The run: subjects in turns, workload by workload, again and again; what came of it as a report.
+//! The run: rounds, in each of which all workloads are measured, of all subjects in turns; what came
+//! of it as a report.
 //!
-//! Each subject measures once unseen, to warm up; then all in turns, so that whatever else the
-//! machine does hits all alike, and samples of one turn are pairs. A fault ends that workload of
-//! that subject, and nothing else. Called by `mod.rs`. Spec: none.
+//! A first round is not counted: it warms up. Whatever else the machine does hits all alike, since
+//! subjects take turns, and samples of one turn are pairs. Each round has clients of its own, so
+//! that its samples owe nothing to those before: a client keeps its guard, and its luck with it. A
+//! fault ends that workload of that subject, and nothing else. Called by `mod.rs`. Spec: none.
 
 use core::time::Duration;
 use std::sync::Arc;
 
 use tokio::signal::unix::Signal;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::figure::{Fault, Figure, Measured};
 use super::json::Value;
 use super::network::{Network, Wanted};
-use super::noise::{self, Noise};
+use super::noise::Noise;
 use super::origin::{Origin, Pattern};
-use super::progress::Progress;
+use super::progress::{self, Progress};
 use super::report::{Failure, Key, Ratio, Report, Row};
 use super::scene::{Contestant, Scene, Size};
 use super::stats::{Confidence, estimate, ratio_of_pairs};
@@ -42,9 +44,9 @@ const QUICK: (Size, usize) = (
         rest: Duration::from_millis(500),
         patience: Duration::from_secs(20),
     },
-    3,
+    2,
 );
-/// What part of a measurement warms up.
+/// What part of a measurement the round takes that warms up.
 const WARM_UP: u32 = 4;
 /// The most repeats; ours, a night's.
 const MAX_REPEATS: usize = 1000;
@@ -70,9 +72,20 @@ impl Plan {
         if !(1..=MAX_REPEATS).contains(&repeats) {
             return Err(Error::Unknown(format!("--repeats {repeats}: 1 to {MAX_REPEATS} are possible")));
         }
+        let (workloads, subjects) = (workloads(&wish.workloads)?, subjects(&wish.subjects)?);
+        let is_of = |workload: &dyn Workload| {
+            subjects.iter().any(|subject| !matches!(subject, Subject::Direct) && workload.fits(subject))
+        };
+        let nobodys =
+            workloads.iter().find(|workload| wish.workloads.contains(&workload.name()) && !is_of(&***workload));
+        if let Some(workload) = nobodys {
+            let whose = if workload.fits(&Subject::Inside) { INSIDE } else { "cepa" };
+            let name = workload.name();
+            return Err(Error::Unknown(format!("{name} cannot be measured of these subjects; add --subject {whose}")));
+        }
         Ok(Plan {
-            workloads: workloads(&wish.workloads)?,
-            subjects: subjects(&wish.subjects)?,
+            workloads,
+            subjects,
             network: Wanted::parse(&wish.network, wish.listed).map_err(Error::Unknown)?,
             size,
             repeats,
@@ -115,7 +128,6 @@ fn subjects(words: &[String]) -> Result<Vec<Subject>, Error> {
 /// Measures, until all is done or one of these signals comes.
 pub async fn run(plan: Plan, [mut interrupt, mut terminate]: [Signal; 2]) -> Result<(Report, Ending), Error> {
     let mut facts = machine();
-    let (before, round_before) = noise::look();
     let mut run = Run::new(plan)?;
     let is_whole = tokio::select! {
         biased;
@@ -123,9 +135,9 @@ pub async fn run(plan: Plan, [mut interrupt, mut terminate]: [Signal; 2]) -> Res
         _ = terminate.recv() => false,
         done = run.go() => done.map(|()| true)?,
     };
-    let (after, round_after) = noise::look();
+    run.noise.look();
     facts.push(("load_after".to_owned(), load().into()));
-    let report = run.report(facts, Noise { before, after, round_before, round_after }, is_whole);
+    let report = run.report(facts, is_whole);
     let ending = match (is_whole, report.failures.is_empty()) {
         (false, _) => Ending::Interrupted,
         (true, false) => Ending::Failed,
@@ -146,14 +158,17 @@ struct Run {
     repeats: usize,
     seed: u64,
     is_quick: bool,
+    noise: Noise,
     progress: Progress,
+    /// What is measured in each round, in this order.
     results: Vec<Outcome>,
 }
 
 /// What came of one workload of one subject.
 struct Outcome {
-    workload: String,
-    subject: String,
+    /// Their numbers.
+    workload: usize,
+    contestant: usize,
     /// One each time that it was measured.
     measured: Vec<Measured>,
     /// What ended that.
@@ -163,9 +178,13 @@ struct Outcome {
 impl Run {
     fn new(plan: Plan) -> Result<Run, Error> {
         let Plan { workloads, subjects, network, size, repeats, seed, is_quick } = plan;
-        let fitting = |workload: &dyn Workload| subjects.iter().filter(|subject| workload.fits(subject)).count();
-        let each: usize = workloads.iter().map(|workload| fitting(workload.as_ref())).sum();
-        let planned = each as f64 * (repeats as f64 + f64::from(WARM_UP).recip());
+        let mut results = Vec::new();
+        for (number, workload) in workloads.iter().enumerate() {
+            let fitting = subjects.iter().enumerate().filter(|(_, subject)| workload.fits(subject));
+            let outcome = |contestant| Outcome { workload: number, contestant, measured: Vec::new(), fault: None };
+            results.extend(fitting.map(|(contestant, _)| outcome(contestant)));
+        }
+        let rounds = u32::try_from(repeats).unwrap_or(u32::MAX).saturating_add(1);
         Ok(Run {
             workloads,
             contestants: subjects.into_iter().map(Contestant::new).collect(),
@@ -177,116 +196,127 @@ impl Run {
             repeats,
             seed,
             is_quick,
-            progress: Progress::new(planned),
-            results: Vec::new(),
+            noise: Noise::default(),
+            progress: Progress::new(rounds, vec![size.time; results.len()]),
+            results,
         })
     }
 
     async fn go(&mut self) -> Result<(), Error> {
+        self.noise.look();
         self.progress.tell("opening the network");
         self.network = Some(self.wanted.open(self.seed).await?);
-        for number in 0..self.workloads.len() {
-            self.all_of(number).await;
+        for round in 0..=self.repeats {
+            self.round(round).await;
+            self.noise.look();
         }
         Ok(())
     }
 
-    /// Measures one workload of all whom it fits, in turns.
-    async fn all_of(&mut self, workload: usize) {
-        let first = self.results.len();
-        let mut turn: Vec<(usize, usize)> = Vec::new();
-        for (contestant, Contestant { subject, .. }) in self.contestants.iter().enumerate() {
-            let Some(workload) = self.workloads.get(workload).filter(|workload| workload.fits(subject)) else {
+    /// Measures everything once, and ends the clients that did it.
+    async fn round(&mut self, round: usize) {
+        for number in 0..self.results.len() {
+            if self.results[number].fault.is_some() {
                 continue;
-            };
-            turn.push((contestant, first + turn.len()));
-            let (workload, subject) = (workload.name(), subject.name());
-            self.results.push(Outcome { workload, subject, measured: Vec::new(), fault: None });
-        }
-        let (full, part) =
-            (self.size, Size { time: self.size.time / WARM_UP, bytes: self.size.bytes / 4, ..self.size });
-        for round in 0..=self.repeats {
-            for (contestant, result) in &turn {
-                if self.results[*result].fault.is_none() {
-                    let size = if round == 0 { part } else { full };
-                    let measured = self.once(workload, *contestant, size).await;
-                    let outcome = &mut self.results[*result];
-                    match measured {
-                        Ok(measured) if round > 0 => outcome.measured.push(measured),
-                        Ok(_) => {}
-                        Err(fault) => outcome.fault = Some(fault),
-                    }
+            }
+            let measured = self.once(round, number).await;
+            let outcome = &mut self.results[number];
+            match measured {
+                Ok(measured) if round > 0 => outcome.measured.push(measured),
+                Ok(_) => {}
+                Err(fault) => {
+                    outcome.fault = Some(fault);
+                    self.progress.skip(number);
                 }
             }
         }
+        for contestant in &mut self.contestants {
+            contestant.end().await;
+        }
     }
 
-    async fn once(&mut self, workload: usize, contestant: usize, size: Size) -> Result<Measured, Fault> {
-        let (workload, contestant) = (&self.workloads[workload], &mut self.contestants[contestant]);
-        let (name, subject) = (workload.name(), contestant.subject.name());
-        let planned = size.time.as_secs_f64() / self.size.time.as_secs_f64();
-        self.progress.begin(&name, &subject);
-        let network = self.network.as_ref().ok_or(Fault::GivenUp)?;
+    async fn once(&mut self, round: usize, number: usize) -> Result<Measured, Fault> {
+        let Outcome { workload, contestant, .. } = &self.results[number];
+        let (workload, contestant) = (&self.workloads[*workload], &mut self.contestants[*contestant]);
+        let (network, is_warm_up) = (self.network.as_ref().ok_or(Fault::GivenUp)?, round == 0);
+        let part = Size { time: self.size.time / WARM_UP, bytes: self.size.bytes / u64::from(WARM_UP), ..self.size };
+        let size = if is_warm_up { part } else { self.size };
+        let name = format!("{} of {}", workload.name(), contestant.subject.name());
+        self.progress.begin(u32::try_from(round).unwrap_or(u32::MAX), number, name);
         let (origin, pattern) = (&self.origin, Arc::clone(&self.pattern));
         let limit = size.time + size.rest * 2 + size.patience;
         let mut scene = Scene { network, origin, pattern, size, contestant };
-        let measured = timeout(limit, workload.measure(&mut scene)).await.unwrap_or(Err(Fault::Hangs(limit)));
+        let measured = {
+            let measuring = timeout(limit, workload.measure(&mut scene));
+            tokio::pin!(measuring);
+            loop {
+                tokio::select! {
+                    measured = &mut measuring => break measured.unwrap_or(Err(Fault::Hangs(limit))),
+                    () = sleep(progress::STEP) => self.progress.go_on(),
+                }
+            }
+        };
         let measured = match measured.and_then(Measured::check) {
             Ok(measured) => Ok(measured),
             Err(fault) => Err(scene.contestant.blame(fault).await),
         };
         let first = measured.as_ref().ok().and_then(|measured| measured.figures.first());
-        self.progress.end(planned, &name, &subject, first);
+        self.progress.end(is_warm_up, first);
         measured
     }
 
-    fn report(self, machine: Vec<(String, Value)>, noise: Noise, is_whole: bool) -> Report {
-        let (mut rows, mut ratios, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    fn report(self, machine: Vec<(String, Value)>, is_whole: bool) -> Report {
+        let (mut rows, mut failures): (Vec<Row>, _) = (Vec::new(), Vec::new());
+        let mut ratios = Vec::new();
         for outcome in &self.results {
+            let of = |metric: &str, unit: &str| Key {
+                subject: self.contestants[outcome.contestant].subject.name(),
+                workload: self.workloads[outcome.workload].name(),
+                metric: metric.to_owned(),
+                unit: unit.to_owned(),
+            };
             match &outcome.fault {
-                Some(fault) => failures.push(outcome.failure(fault, self.repeats)),
-                None => rows.extend(outcome.rows(self.seed)),
+                Some(fault) => {
+                    let Key { subject, workload, .. } = of("", "");
+                    failures.push(Failure { subject, workload, error: outcome.error(fault, self.repeats) });
+                }
+                None => rows.extend(outcome.rows(self.seed, of)),
             }
         }
-        let to = self.contestants.first().map(|first| first.subject.name()).unwrap_or_default();
-        for row in rows.iter().filter(|row: &&Row| row.key.subject != to) {
-            let first = Key { subject: to.clone(), ..row.key.clone() };
-            let Some(first) = rows.iter().find(|row| row.key == first) else { continue };
-            let (a, b, key) = (&first.samples, &row.samples, row.key.clone());
-            let verdict = verdict::of_pairs(a, b, &key.unit, noise.share(), self.seed);
+        for row in &rows {
+            let is_same = |other: &&Row| Key { subject: row.key.subject.clone(), ..other.key.clone() } == row.key;
+            let Some(first) = rows.iter().find(is_same).filter(|first| first.key.subject != row.key.subject) else {
+                continue;
+            };
+            let (a, b, key, to) = (&first.samples, &row.samples, row.key.clone(), first.key.subject.clone());
+            let verdict = verdict::of_pairs(a, b, &key.unit, self.noise.share(), self.seed);
             let ratio = ratio_of_pairs(a, b, Confidence::Shown, self.seed);
-            ratios.extend(ratio.map(|estimate| Ratio { key, to: to.clone(), estimate, verdict }));
+            ratios.extend(ratio.map(|estimate| Ratio { key, to, estimate, verdict }));
         }
         let network = self.network.as_ref().map(|network| network.facts.clone()).unwrap_or_default();
-        let Run { seed, is_quick, .. } = self;
+        let Run { seed, is_quick, noise, .. } = self;
         Report { machine, noise, build: build(), network, seed, is_quick, is_whole, rows, failures, ratios }
     }
 }
 
 impl Outcome {
     /// A row for each figure, in their order; one sample each time that it was measured.
-    fn rows(&self, seed: u64) -> Vec<Row> {
+    fn rows(&self, seed: u64, key: impl Fn(&str, &str) -> Key) -> Vec<Row> {
         let Some(first) = self.measured.first() else { return Vec::new() };
         let row = |Figure { metric, unit, .. }: &Figure| {
             let of = |measured: &Measured| Some(measured.figures.iter().find(|figure| figure.metric == *metric)?.value);
             let samples: Vec<f64> = self.measured.iter().filter_map(of).collect();
-            let key = Key {
-                subject: self.subject.clone(),
-                workload: self.workload.clone(),
-                metric: (*metric).to_owned(),
-                unit: unit.word().to_owned(),
-            };
-            Some(Row { key, estimate: estimate(&samples, Confidence::Shown, seed)?, samples })
+            let estimate = estimate(&samples, Confidence::Shown, seed)?;
+            Some(Row { key: key(metric, unit.word()), estimate, samples })
         };
         first.figures.iter().filter_map(row).collect()
     }
 
-    fn failure(&self, fault: &Fault, repeats: usize) -> Failure {
-        let error = match self.measured.len() {
+    fn error(&self, fault: &Fault, repeats: usize) -> String {
+        match self.measured.len() {
             0 => fault.to_string(),
             done => format!("{fault} (after {done} of {repeats})"),
-        };
-        Failure { subject: self.subject.clone(), workload: self.workload.clone(), error }
+        }
     }
 }
 

@@ -121,6 +121,8 @@ pub enum Fault {
     CutOff,
     /// From that byte of a stream on, other bytes came than were sent.
     WrongBytes(u64),
+    /// More bytes came than were asked for.
+    Surplus,
     /// The server's count of bytes is not the one here.
     Miscounted {
         /// The server's.
@@ -145,6 +147,7 @@ impl fmt::Display for Fault {
             Fault::Gibberish => f.write_str("an answer is not what it should be"),
             Fault::CutOff => f.write_str("a stream ends before its time"),
             Fault::WrongBytes(at) => write!(f, "wrong bytes: what came is not what was sent, from byte {at} on"),
+            Fault::Surplus => f.write_str("wrong bytes: more came than was asked for"),
             Fault::Miscounted { origin, reported } => {
                 write!(f, "wrong count: {origin} bytes at the server, {reported} here")
             }

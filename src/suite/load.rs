@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::figure::Fault;
 use super::origin::{CHUNK, Pattern, RECEIPT_LEN, Want, Wire};
 
@@ -115,7 +116,11 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Fault>> + Send + 'static,
 {
-    let mut tasks: JoinSet<_> = futures.collect();
+    join(futures.collect()).await
+}
+
+/// Waits for all of them; the first fault ends the others.
+pub async fn join<T: 'static>(mut tasks: JoinSet<Result<T, Fault>>) -> Result<Vec<T>, Fault> {
     let mut all = Vec::new();
     while let Some(done) = tasks.join_next().await {
         all.push(done.map_err(|error| Fault::Network(error.into()))??);
@@ -135,7 +140,7 @@ impl Flow {
                 asked += u64::from(piece);
             }
             if asked == 0 {
-                return Ok(self.came - begun);
+                return self.wire.check_end().map(|()| self.came - begun);
             }
             asked -= self.take(asked).await?;
         }
@@ -159,17 +164,13 @@ impl Flow {
             self.wire.read_exact(&mut receipt).await?;
             said = u64::from_be_bytes(receipt);
         }
-        Ok(said)
+        self.wire.check_end().map(|()| said)
     }
 
     /// Has so many bytes given, and takes them.
     pub async fn get(&mut self, length: u32) -> Result<(), Fault> {
         self.wire.write(&Want::Give.head(self.run, length)).await?;
-        let mut left = u64::from(length);
-        while left > 0 {
-            left -= self.take(left).await?;
-        }
-        Ok(())
+        self.hear(length).await
     }
 
     /// Sends so many bytes to be echoed.
@@ -181,13 +182,13 @@ impl Flow {
         Ok(())
     }
 
-    /// Takes an echo of so many bytes.
+    /// Takes so many bytes, which are all that is to come.
     pub async fn hear(&mut self, length: u32) -> Result<(), Fault> {
         let mut left = u64::from(length);
         while left > 0 {
             left -= self.take(left).await?;
         }
-        Ok(())
+        self.wire.check_end()
     }
 
     /// Sends an echo's worth at each intended moment, answered or not, until that moment, and gives
@@ -199,12 +200,12 @@ impl Flow {
         mut record: impl FnMut(Duration),
     ) -> Result<u64, Fault> {
         let (mut waiting, mut left, mut count) = (VecDeque::new(), u64::from(length), 0);
-        let mut next = moments.next();
+        let (alarm, mut next) = (Alarm::new()?, moments.next());
         while next.is_some() || !waiting.is_empty() {
             let most = if waiting.is_empty() { 0 } else { left };
             tokio::select! {
                 biased;
-                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                () = alarm.until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                     self.call(length).await?;
                     waiting.extend(next);
                     next = moments.next();
@@ -218,7 +219,7 @@ impl Flow {
                 }
             }
         }
-        Ok(count)
+        self.wire.check_end().map(|()| count)
     }
 
     async fn take(&mut self, most: u64) -> Result<u64, Fault> {
@@ -363,6 +364,25 @@ mod tests {
         assert!(late.len() >= 35, "{}", late.len());
         let count = late.iter().filter(|delay| **delay > Duration::from_millis(50)).count();
         assert!((10..25).contains(&count), "{late:?}");
+    }
+
+    #[test]
+    fn whoever_sends_more_than_was_asked_for_is_told() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let far = std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            let (mut tcp, _) = listener.accept().unwrap();
+            tcp.read_exact(&mut [0; HEAD_LEN]).unwrap();
+            tcp.write_all(Pattern::new().from(0, 2)).unwrap();
+            let _ = tcp.read_to_end(&mut Vec::new());
+        });
+        let load = Load { route: Route::Direct, to, run: 1, pattern: Arc::new(Pattern::new()) };
+        executor().unwrap().block_on(async {
+            let mut flow = load.open(None).await.unwrap();
+            assert!(matches!(flow.get(1).await, Err(Fault::Surplus)));
+        });
+        far.join().unwrap();
     }
 
     #[test]

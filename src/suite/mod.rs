@@ -7,6 +7,7 @@
 //! server of the suite's own (`origin.rs`) and back. Decides nothing about what is fast enough.
 //! Called by `bin/cepa-bench.rs`. Spec: none.
 
+mod alarm;
 pub mod compare;
 mod engine;
 mod figure;

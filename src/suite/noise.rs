@@ -1,77 +1,69 @@
-//! How much this machine varies by itself: the same work again and again, before and after.
+//! How much this machine varies by itself: the same work, looked at before, between and after all
+//! rounds of a run.
 //!
-//! Measures no client. What differs by less than this between two reports is never called
-//! different. Called by `engine.rs`; weighed by `compare.rs`. Spec: none.
+//! Measures no client. What differs by less than this between two subjects, or two reports, is never
+//! called different. A look is the middle of many short times, so that whoever takes a processor
+//! away for a moment does not count, and whoever keeps it does. Called by `engine.rs`; weighed by
+//! `verdict.rs`. Spec: none.
 
 use std::hint::black_box;
 
 use super::json::Value;
+use super::stats::median;
 use crate::bench::LatencyTracker;
 use crate::lab::SystemClock;
 
-/// How often the work is done; ours.
-const ROUNDS: usize = 101;
+/// How often the work is done in a look; ours.
+const TIMES: usize = 21;
 /// How much work that is; ours, a few thousandths of a second.
 const STEPS: u64 = 2_000_000;
+/// The most looks that are read of a report; ours, more than any run has rounds.
+const MAX_LOOKS: usize = 2000;
 
 /// What a machine varied by.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Noise {
-    /// By how much more than the middle one the slowest tenth of rounds took, before all else.
-    pub before: f64,
-    /// The same, after all else.
-    pub after: f64,
-    /// What the middle round took before all else, in milliseconds.
-    pub round_before: f64,
-    /// The same, after all else.
-    pub round_after: f64,
-}
-
-/// Does the work: how much it varied, and what a round took.
-pub fn look() -> (f64, f64) {
-    let (clock, rounds) = (SystemClock::start(), LatencyTracker::new(ROUNDS));
-    for _ in 0..ROUNDS {
-        let begun = clock.now().tick;
-        let work = |sum: u64, step: u64| (sum ^ step).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
-        black_box((0..black_box(STEPS)).fold(1, work));
-        rounds.record(clock.now().tick.since(begun));
-    }
-    let [middle, slow] = [0.5, 0.9].map(|share| rounds.percentile(share).as_secs_f64() * 1e3);
-    (slow / middle - 1.0, middle)
+    /// What the work took at each look, in milliseconds.
+    pub looks: Vec<f64>,
 }
 
 impl Noise {
-    /// By what share a figure of this run may differ from another for no reason of its own.
-    pub fn share(self) -> f64 {
-        let drift = (self.round_after / self.round_before - 1.0).abs();
-        self.before.max(self.after).max(drift)
+    /// Does the work, and notes what it took.
+    pub fn look(&mut self) {
+        let (clock, times) = (SystemClock::start(), LatencyTracker::new(TIMES));
+        for _ in 0..TIMES {
+            let begun = clock.now().tick;
+            let work = |sum: u64, step: u64| (sum ^ step).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+            black_box((0..black_box(STEPS)).fold(1, work));
+            times.record(clock.now().tick.since(begun));
+        }
+        self.looks.push(times.percentile(0.5).as_secs_f64() * 1e3);
+    }
+
+    /// By what share the slowest look was slower than the quickest: what a figure may differ by for
+    /// no reason of its own.
+    pub fn share(&self) -> f64 {
+        let quickest = self.looks.iter().copied().fold(f64::INFINITY, f64::min);
+        let slowest = self.looks.iter().copied().fold(0.0, f64::max);
+        if self.looks.is_empty() { 0.0 } else { slowest / quickest - 1.0 }
     }
 
     /// By what share the machine of another report was faster or slower.
-    pub fn apart(self, other: Noise) -> f64 {
-        let round = |noise: Noise| f64::midpoint(noise.round_before, noise.round_after);
-        let ratio = round(self) / round(other);
-        ratio.max(1.0 / ratio) - 1.0
+    pub fn apart(&self, other: &Noise) -> f64 {
+        let [Some(ours), Some(theirs)] = [self, other].map(|noise| median(&noise.looks)) else { return 0.0 };
+        (ours / theirs).max(theirs / ours) - 1.0
     }
 
     /// As a report has it.
-    pub fn json(self) -> Value {
-        let Noise { before, after, round_before, round_after } = self;
-        Value::object([
-            ("before", before.into()),
-            ("after", after.into()),
-            ("round_ms_before", round_before.into()),
-            ("round_ms_after", round_after.into()),
-        ])
+    pub fn json(&self) -> Value {
+        Value::object([("share", self.share().into()), ("look_ms", Value::numbers(&self.looks))])
     }
 
     /// Out of a report.
     pub fn of_json(value: &Value) -> Option<Noise> {
-        let number = |name| value.field(name).and_then(Value::number);
-        let (round_before, round_after) = (number("round_ms_before")?, number("round_ms_after")?);
-        let is_time = |number: f64| number > 0.0;
-        let is_real = is_time(round_before) && is_time(round_after);
-        is_real.then_some(Noise { before: number("before")?, after: number("after")?, round_before, round_after })
+        let looks = value.field("look_ms")?.items().filter(|looks| (1..=MAX_LOOKS).contains(&looks.len()))?;
+        let looks = looks.iter().map(Value::number).collect::<Option<Vec<_>>>()?;
+        looks.iter().all(|look| *look > 0.0).then_some(Noise { looks })
     }
 }
 
@@ -80,18 +72,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_takes_time_and_varies() {
-        let (share, round) = look();
-        assert!(share >= 0.0 && round > 0.0, "{share} {round}");
+    fn work_takes_time() {
+        let mut noise = Noise::default();
+        assert_eq!(noise.share(), 0.0);
+        noise.look();
+        noise.look();
+        assert!(noise.looks.iter().all(|look| *look > 0.0) && noise.share() >= 0.0, "{noise:?}");
     }
 
     #[test]
-    fn a_machine_that_slowed_down_is_as_noisy_as_one_that_varied() {
-        let quiet = Noise { before: 0.01, after: 0.02, round_before: 5.0, round_after: 5.0 };
-        assert_eq!(quiet.share(), 0.02);
-        let slowed = Noise { round_after: 6.0, ..quiet };
-        assert!((slowed.share() - 0.2).abs() < 1e-9);
-        assert!((quiet.apart(slowed) - 0.1).abs() < 1e-9 && (slowed.apart(quiet) - 0.1).abs() < 1e-9);
+    fn a_machine_that_slowed_down_is_noisy_and_another() {
+        let [quiet, slowed] = [[5.0, 5.1, 5.0], [5.0, 6.0, 6.0]].map(|looks| Noise { looks: looks.into() });
+        assert!((quiet.share() - 0.02).abs() < 1e-9 && (slowed.share() - 0.2).abs() < 1e-9);
+        assert!((quiet.apart(&slowed) - 0.2).abs() < 1e-9 && (slowed.apart(&quiet) - 0.2).abs() < 1e-9);
         assert_eq!(Noise::of_json(&slowed.json()), Some(slowed));
+        assert_eq!(Noise::of_json(&Noise { looks: vec![0.0] }.json()), None);
+        assert_eq!(Noise::of_json(&Noise::default().json()), None);
     }
 }

@@ -309,6 +309,19 @@ impl Wire {
         Ok(true)
     }
 
+    /// Whether nothing more has come than was read.
+    pub fn check_end(&mut self) -> Result<(), Fault> {
+        if self.begin < self.end {
+            return Err(Fault::Surplus);
+        }
+        match self.tcp.try_read(&mut self.buffer) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(Fault::Surplus),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(gone(error)),
+        }
+    }
+
     async fn fill(&mut self) -> Result<usize, Fault> {
         (self.begin, self.end) = (0, 0);
         loop {

@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn the_kernel_counts_what_this_process_does() {
         let before = Usage::of(std::process::id()).unwrap();
-        super::super::noise::look();
+        super::super::noise::Noise::default().look();
         let after = Usage::of(std::process::id()).unwrap();
         assert!(after.busy_since(&before) > Duration::from_millis(20), "{before:?} {after:?}");
         let memory = Memory::of(std::process::id()).unwrap();

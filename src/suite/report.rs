@@ -296,7 +296,7 @@ pub mod tests {
     pub fn report(rows: Vec<Row>) -> Report {
         Report {
             machine: vec![("cores".to_owned(), 2.0.into())],
-            noise: Noise { before: 0.01, after: 0.01, round_before: 5.0, round_after: 5.0 },
+            noise: Noise { looks: vec![5.0, 5.05, 5.0] },
             build: vec![("version".to_owned(), "0".into())],
             network: vec![("name".to_owned(), "lab".into())],
             seed: u64::MAX,

@@ -1,6 +1,7 @@
 //! Where a workload finds itself: whom it measures, on what, for how long; and what that takes.
 //!
-//! A subject's client stays from one workload to the next, and is started anew when it failed.
+//! A subject's client stays for all workloads of a round, and is started anew for the next one, so
+//! that rounds owe nothing to each other; also when it failed.
 //! Called by `engine.rs`, which makes it, and by the files of `workload/`. Spec: none.
 
 use core::time::Duration;
@@ -18,6 +19,9 @@ use crate::app::client::Client;
 
 /// How often a start that came to nothing is tried; ours. Each may take all patience.
 const MAX_VAIN: usize = 2;
+/// For what part of the time that memory is left alone a new client is, before anything is measured:
+/// it has circuits to build ahead; ours.
+const SETTLING: u32 = 5;
 /// How often a port that does not answer yet is tried again; ours.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -62,6 +66,16 @@ impl Contestant {
         match self.standing.take() {
             Some(Standing::Program(mut running)) => running.blame(fault).await,
             _ => fault,
+        }
+    }
+
+    /// Ends its client, if one runs.
+    pub async fn end(&mut self) {
+        match self.standing.take() {
+            Some(Standing::Program(running)) => drop(running.end().await),
+            // One that has failed has ended.
+            Some(Standing::Inside(client)) => drop(client.shutdown().await),
+            None => {}
         }
     }
 
@@ -139,6 +153,7 @@ impl Scene<'_> {
         }
         self.contestant.vain += 1;
         let standing = start(self).await?;
+        sleep(self.size.rest / SETTLING).await;
         self.contestant.standing = Some(standing);
         self.contestant.vain = 0;
         Ok(())
@@ -204,15 +219,19 @@ impl Watch {
     }
 }
 
-fn cost(busy: Duration, switches: u64, amount: Amount) -> Vec<Figure> {
+/// What so much of the processors is for so much that went through.
+pub fn cost(busy: Duration, switches: u64, amount: Amount) -> [Figure; 2] {
     let (units, per) = match amount {
         Amount::Bytes(bytes) => ([Unit::SecondsPerGibibyte, Unit::TimesPerMebibyte], bytes as f64 / f64::from(1 << 20)),
         Amount::Operations(count) => ([Unit::MillisecondsPerOperation, Unit::TimesPerOperation], count as f64),
-        Amount::Nothing => return vec![Figure::time("cpu", busy)],
+        Amount::Nothing => {
+            let switches = Figure::new("switches", Unit::TimesPerOperation, switches as f64);
+            return [Figure::time("cpu", busy), switches];
+        }
     };
     let scale = if matches!(amount, Amount::Bytes(_)) { 1024.0 } else { 1e3 };
     let [cpu, switched] = units;
-    vec![
+    [
         Figure::new("cpu", cpu, busy.as_secs_f64() * scale / per),
         Figure::new("switches", switched, switches as f64 / per),
     ]
@@ -227,6 +246,6 @@ mod tests {
         let value = |amount| cost(Duration::from_millis(500), 64, amount).iter().map(|it| it.value).collect::<Vec<_>>();
         assert_eq!(value(Amount::Bytes(256 << 20)), [2.0, 0.25]);
         assert_eq!(value(Amount::Operations(10)), [50.0, 6.4]);
-        assert_eq!(value(Amount::Nothing), [500.0]);
+        assert_eq!(value(Amount::Nothing), [500.0, 64.0]);
     }
 }

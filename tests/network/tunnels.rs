@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use cepa::internal::circuit::hop::{HopNo, Leg, StreamAt};
 use cepa::internal::circuit::{Answer, Ended, Error, Output};
-use cepa::internal::stream::verdict::{Retry, Verdict};
 use cepa::internal::stream::map::TURN;
+use cepa::internal::stream::verdict::{Retry, Verdict};
 use cepa::internal::stream::xon;
 use cepa::internal::wire::cell_msg::DestroyReason;
 use cepa::internal::wire::relay_msg::{BeginFlags, EndReason};

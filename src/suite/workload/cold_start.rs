@@ -5,7 +5,7 @@
 
 use super::super::figure::{Amount, Fault, Figure, Measured};
 use super::super::process::{Memory, Usage};
-use super::super::scene::Scene;
+use super::super::scene::{Scene, cost};
 use super::super::stats::median;
 use super::super::subject::{Home, Running};
 use super::{Measuring, Workload};
@@ -62,8 +62,8 @@ async fn start(scene: &Scene<'_>, home: Home) -> Result<(Vec<Figure>, Running), 
     let running = Running::start(scene.program()?, home)?;
     let running = scene.await_first_byte(running).await?;
     let mut figures = vec![Figure::time("first byte", begun.elapsed())];
-    let used = Usage::of(running.id()).unwrap_or_default();
-    figures.push(Figure::time("cpu", used.busy_since(&Usage::default())));
+    let (used, before) = (Usage::of(running.id()).unwrap_or_default(), Usage::default());
+    figures.extend(cost(used.busy_since(&before), used.switches_since(&before), Amount::Nothing));
     let memory = Memory::of(running.id()).unwrap_or_default();
     figures.extend([Figure::memory("memory", memory.now), Figure::memory("peak", memory.peak)]);
     Ok((figures, running))

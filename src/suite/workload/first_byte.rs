@@ -6,16 +6,20 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use super::super::alarm::Alarm;
 use super::super::figure::{Amount, Fault, Measured};
-use super::super::load::{Load, Moments, gather};
+use super::super::load::{Load, Moments, join};
 use super::super::scene::Scene;
+use super::super::subject::Subject;
 use super::{Measuring, Workload, latencies};
 use crate::bench::LatencyTracker;
 
-/// The time from one stream to the next; ours, several times what one takes here.
-const STEP: Duration = Duration::from_millis(20);
+/// The time from one stream to the next; ours, several times what one takes here, and no multiple of
+/// the ten milliseconds by which relays of C tor go.
+const STEP: Duration = Duration::from_millis(23);
 
 /// It.
 pub struct FirstByte;
@@ -26,7 +30,11 @@ impl Workload for FirstByte {
     }
 
     fn about(&self) -> &'static str {
-        "from opening a stream on a ready circuit to its first byte, 50 a second, from when each was meant to begin"
+        "from opening a stream on a ready circuit to its first byte, 43 a second, from when each was meant to begin"
+    }
+
+    fn fits(&self, subject: &Subject) -> bool {
+        matches!(subject, Subject::Program(_) | Subject::Direct)
     }
 
     fn measure<'a>(&'a self, scene: &'a mut Scene<'_>) -> Measuring<'a> {
@@ -45,18 +53,18 @@ pub async fn streams(
     step: Duration,
     user: impl Fn(usize) -> Option<String>,
 ) -> Result<Measured, Fault> {
-    let (watch, tracker) = (scene.watch(), Arc::new(LatencyTracker::default()));
-    let moments = Moments::new(step, Instant::now() + scene.size.time).enumerate();
-    let streams = moments.map(|(number, intended)| {
+    let (watch, tracker, alarm) = (scene.watch(), Arc::new(LatencyTracker::default()), Alarm::new()?);
+    let (moments, mut tasks) = (Moments::new(step, Instant::now() + scene.size.time), JoinSet::new());
+    for (number, intended) in moments.enumerate() {
+        alarm.until(intended).await;
         let (load, user, tracker) = (load.clone(), user(number), Arc::clone(&tracker));
-        async move {
-            sleep_until(intended).await;
+        tasks.spawn(async move {
             load.open(user.as_deref()).await?.get(1).await?;
             tracker.record(intended.elapsed());
             Ok(())
-        }
-    });
-    gather(streams).await?;
+        });
+    }
+    join(tasks).await?;
     let count = tracker.count();
     scene.check_count(count, 0)?;
     Ok(watch.measured(latencies(&tracker).into(), Amount::Operations(count)))

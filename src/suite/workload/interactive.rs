@@ -11,11 +11,13 @@ use tokio::time::Instant;
 use super::super::figure::{Amount, Figure, Unit, mebibytes};
 use super::super::load::{Moments, Purse, gather};
 use super::super::scene::Scene;
+use super::super::subject::Subject;
 use super::{MESSAGE, Measuring, Workload, latencies};
 use crate::bench::LatencyTracker;
 
-/// The time from one message to the next; ours, that of a fast typist's keys and more.
-const STEP: Duration = Duration::from_millis(20);
+/// The time from one message to the next; ours, that of a fast typist's keys and more, and no
+/// multiple of the ten milliseconds by which relays of C tor go.
+const STEP: Duration = Duration::from_millis(23);
 /// How many streams of bulk are beside it.
 const BULK: usize = 8;
 /// More than any client carries meanwhile.
@@ -30,7 +32,11 @@ impl Workload for Interactive {
     }
 
     fn about(&self) -> &'static str {
-        "from when 1 KiB is meant to be sent to when it is back, 50 a second, while 8 streams download"
+        "from when 1 KiB is meant to be sent to when it is back, 43 a second, while 8 streams download"
+    }
+
+    fn fits(&self, subject: &Subject) -> bool {
+        matches!(subject, Subject::Program(_) | Subject::Direct)
     }
 
     fn measure<'a>(&'a self, scene: &'a mut Scene<'_>) -> Measuring<'a> {

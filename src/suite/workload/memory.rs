@@ -10,8 +10,8 @@ use tokio::time::{Instant, interval, sleep};
 
 use super::super::figure::{Amount, Fault, Figure, Measured, Unit, mebibytes};
 use super::super::load::{Load, Purse, Route, gather};
-use super::super::process::Memory;
-use super::super::scene::{Scene, Size};
+use super::super::process::{Memory, Usage};
+use super::super::scene::{Scene, Size, cost};
 use super::super::stats::median;
 use super::super::subject::{Home, Running};
 use super::{Measuring, Workload};
@@ -52,18 +52,21 @@ async fn measure(scene: &Scene<'_>, running: &Running) -> Result<Measured, Fault
     let (rest, process) = (scene.size.rest, running.id());
     sleep(rest).await;
     let idle = held(process)?;
-    let load = scene.load_by(Route::Socks(running.home.socks));
+    let (load, before) = (scene.load_by(Route::Socks(running.home.socks)), Usage::of(process).unwrap_or_default());
     let (loaded, carried) = loaded(&load, process, scene.size).await?;
     scene.check_count(carried, 0)?;
+    let used = Usage::of(process).unwrap_or_default();
     sleep(rest).await;
     let after = held(process)?;
-    let figures = vec![
+    let amount = Amount::Bytes(carried);
+    let mut figures = vec![
         Figure::memory("idle", idle.now),
         Figure::new("loaded", Unit::Mebibytes, loaded),
         Figure::memory("peak", after.peak),
         Figure::memory("after", after.now),
     ];
-    Ok(Measured { figures, amount: Amount::Bytes(carried) })
+    figures.extend(cost(used.busy_since(&before), used.switches_since(&before), amount));
+    Ok(Measured { figures, amount })
 }
 
 /// Downloads: what the process held meanwhile, in the middle, and how many bytes came.
