@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
@@ -143,6 +143,8 @@ impl Flow {
                 return self.wire.check_end().map(|()| self.came - begun);
             }
             asked -= self.take(asked).await?;
+            // Who has bytes waiting would never let others have their turn.
+            yield_now().await;
         }
     }
 

@@ -237,6 +237,8 @@ async fn give(wire: &Wire, shared: &Shared, run: u64, mut offset: u64, length: u
         shared.add(run, |tally| tally.given += count);
         wire.write(bytes).await?;
         offset += count;
+        // Others have their turn, however much room there is.
+        tokio::task::yield_now().await;
     }
     Ok(offset)
 }
