@@ -19,6 +19,7 @@ use tokio::task::{spawn_blocking, spawn_local};
 use super::client::Conduit;
 use super::conn::{self, Bell, Dialler};
 use super::countries;
+use super::delivery::Delivery;
 use super::files::{Done, Files};
 use super::heart::Heart;
 use super::logging::{Logger, Rarely};
@@ -33,7 +34,7 @@ use crate::client::junction::{LinkNo, TunnelNo};
 use crate::client::links::Way;
 use crate::client::notices::Notice;
 use crate::client::state::STATE;
-use crate::client::{Client, Output, Reader, RequestNo, Setup, Wish};
+use crate::client::{Client, Output, RequestNo, Setup, Wish};
 use crate::config::relays::Relays;
 use crate::config::{Config, Domain, Requests};
 use crate::link::identity::LeafDigest;
@@ -62,6 +63,8 @@ pub struct Driver {
     links: RefCell<BTreeMap<LinkNo, Rc<Bell>>>,
     /// Who is told what becomes of each request.
     programs: RefCell<BTreeMap<RequestNo, Recipient>>,
+    /// What a read of a link brings for them; one for all, since nothing waits meanwhile.
+    delivery: RefCell<Delivery>,
     /// Where reads from programs go before the client takes them; one for all, since nothing
     /// waits meanwhile.
     scratch: RefCell<Vec<u8>>,
@@ -177,23 +180,6 @@ impl Default for Rare {
     }
 }
 
-/// Takes what a read of a link brings for programs.
-struct Delivery<'a> {
-    programs: &'a BTreeMap<RequestNo, Recipient>,
-    /// What their sockets took at once.
-    taken: Vec<(RequestNo, usize)>,
-}
-
-impl Reader for Delivery<'_> {
-    fn data(&mut self, request: RequestNo, bytes: &[u8]) {
-        // What is for nobody any more is as good as taken.
-        let taken = self.programs.get(&request).map_or(bytes.len(), |recipient| recipient.deliver(bytes));
-        if taken > 0 {
-            self.taken.push((request, taken));
-        }
-    }
-}
-
 impl Driver {
     /// A driver of a client of that configuration.
     pub fn new(setup: Setup, dialler: Dialler, files: Files, clock: SystemClock, log: Rc<Logger>) -> Rc<Driver> {
@@ -214,6 +200,7 @@ impl Driver {
             dialler,
             links: RefCell::default(),
             programs: RefCell::default(),
+            delivery: RefCell::default(),
             scratch: RefCell::new(vec![0; program::READ_LEN]),
             stirred: Notify::new(),
             files,
@@ -513,15 +500,18 @@ impl Driver {
     /// What a read brought.
     pub fn on_read(self: &Rc<Self>, link: LinkNo, buffer: Vec<u8>) {
         self.heart.on_received(buffer.len());
-        let programs = self.programs.borrow();
-        let mut delivery = Delivery { programs: &programs, taken: Vec::new() };
+        let (programs, mut delivery) = (self.programs.borrow(), self.delivery.borrow_mut());
         let now = self.clock.now();
         let mut client = self.client.borrow_mut();
-        client.handle_read(link, buffer, now, &mut SystemEntropy, &mut delivery);
-        for (request, length) in delivery.taken {
-            client.handle_taken(request, length);
-        }
-        drop((client, programs));
+        client.handle_read(link, buffer, now, &mut SystemEntropy, &mut *delivery);
+        delivery.finish(|request, bytes| {
+            // What is for nobody any more is as good as taken.
+            let taken = programs.get(&request).map_or(bytes.len(), |recipient| recipient.deliver(bytes));
+            if taken > 0 {
+                client.handle_taken(request, taken);
+            }
+        });
+        drop((client, programs, delivery));
         self.settle();
     }
 

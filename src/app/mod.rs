@@ -10,6 +10,7 @@ pub mod client;
 pub mod command;
 pub mod conn;
 pub mod countries;
+mod delivery;
 pub mod descriptors;
 pub mod disk;
 pub mod driver;
