@@ -405,3 +405,10 @@ fn ctrl_c_keeps_what_was_measured() {
     assert_eq!((rows(&value, &name, "concurrent").count(), &value["whole"]), (0, &Value::from(false)));
     assert!(text(&output.stdout).contains("interrupted"));
 }
+
+#[test]
+fn what_has_no_end_is_not_read_to_it() {
+    let good = results("finite", 1, &[1.0; 5]);
+    let said = complaint(&["compare", good.path(), "/dev/zero"]);
+    assert_eq!(said, "cepa-bench: /dev/zero: longer than 4194304 bytes\n");
+}
