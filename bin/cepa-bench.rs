@@ -1,8 +1,8 @@
 //! `cepa-bench`: measures clients of Tor. Arguments in, one call, a table on the screen.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
-use std::io::{ErrorKind, Write};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,8 +15,8 @@ usage: cepa-bench run [--quick] [--workload NAME]… [--subject SUBJECT]… [--n
        cepa-bench list
 
 run: measures each subject by each workload, in turns on the same network of this machine, and
-prints a table. Exit status 0, or 1 if something could not be measured, 130 after Ctrl-C, which
-keeps what was measured.
+prints a table. Exit status 0, or 1 if something could not be measured, 2 if nothing could or the
+results cannot be written, 130 after Ctrl-C, which keeps what was measured.
   --quick            within a minute, and less sure
   --workload NAME    only that one; may be given again (all)
   --subject SUBJECT  cepa, inside, tor, arti=PATH, 'cmd:COMMAND'; may be given again (cepa and inside)
@@ -33,11 +33,15 @@ list: all workloads, subjects and networks.";
 
 /// Said by programs that were ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
-/// Said where nothing was done.
+/// Said where nothing was done, or what was done is lost.
 const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Result<Vec<String>, OsString> = std::env::args_os().skip(1).map(OsString::into_string).collect();
+    let arguments = match arguments {
+        Ok(arguments) => arguments,
+        Err(foreign) => return misuse(format!("argument {foreign:?} is no UTF-8")),
+    };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if arguments.iter().any(|argument| matches!(*argument, "--help" | "-h")) {
         return say(USAGE, ExitCode::SUCCESS);
@@ -54,16 +58,18 @@ fn main() -> ExitCode {
 }
 
 fn run(wish: &Wish) -> ExitCode {
-    match suite::run(wish) {
-        Ok((report, ending)) => say(
-            &report.to_string(),
-            match ending {
-                Ending::Whole => ExitCode::SUCCESS,
-                Ending::Failed => ExitCode::FAILURE,
-                Ending::Interrupted => ExitCode::from(INTERRUPTED),
-            },
-        ),
+    let mut said = ExitCode::SUCCESS;
+    let ending = suite::run(wish, |report| said = say(&report.to_string(), ExitCode::SUCCESS));
+    match ending {
         Err(error) => fail(&error.to_string()),
+        Ok(_) if said != ExitCode::SUCCESS => said,
+        Ok(Ending::Whole) => ExitCode::SUCCESS,
+        Ok(Ending::Failed) => ExitCode::FAILURE,
+        Ok(Ending::Interrupted) => ExitCode::from(INTERRUPTED),
+        Ok(Ending::Nothing) => {
+            complain("nothing was measured, and no file is written");
+            ExitCode::from(INTERRUPTED)
+        }
     }
 }
 
@@ -113,14 +119,21 @@ fn misuse(complaint: String) -> ExitCode {
 }
 
 fn fail(complaint: &str) -> ExitCode {
-    eprintln!("cepa-bench: {complaint}");
+    complain(complaint);
     ExitCode::from(MISUSED)
 }
 
-/// Prints a text. Whoever reads no further, as `head` does, has had enough.
+fn complain(complaint: &str) {
+    // Whoever closed where complaints go has had enough of them.
+    let _ = writeln!(io::stderr(), "cepa-bench: {complaint}");
+}
+
+/// Prints a text. Whoever reads no further, as `head` does, has had enough; on a full disk it is
+/// lost, which no other status may hide.
 fn say(text: &str, status: ExitCode) -> ExitCode {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => ExitCode::FAILURE,
+    let mut out = io::stdout();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(&format!("standard output: {error}")),
         _ => status,
     }
 }

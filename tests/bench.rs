@@ -7,8 +7,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
 #![allow(clippy::disallowed_methods, reason = "a test of a program reads a clock and its arguments, and waits")]
 
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -406,9 +409,77 @@ fn ctrl_c_keeps_what_was_measured() {
     assert!(text(&output.stdout).contains("interrupted"));
 }
 
+/// A quick run of one figure.
+const ONE: [&str; 8] = ["run", "--quick", "--repeats", "1", "--workload", "first-byte", "--subject", "cepa"];
+
+#[test]
+fn results_that_cannot_be_kept_are_shown_before_that_is_said() {
+    let output = bench(&ONE).args(["--json", "/dev/full"]).output().unwrap();
+    let (table, said) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(table.lines().any(|line| line.starts_with("first-byte  median ")), "{table}");
+    assert_eq!(said, "cepa-bench: /dev/full: No space left on device (os error 28)\n");
+    assert!(!std::fs::metadata("/dev/full").unwrap().is_file());
+}
+
+#[test]
+fn results_stand_behind_the_table_where_both_go_to_one_file() {
+    let both = Results::new("both");
+    let file = std::fs::File::create(&both.0).unwrap();
+    let status = bench(&ONE).args(["--json", "/dev/stdout"]).stdout(file).status().unwrap();
+    let said = std::fs::read_to_string(&both.0).unwrap();
+    let (table, json) = said.split_at(said.find('{').unwrap());
+    assert!(status.success() && table.starts_with("workload"), "{said}");
+    assert_eq!(serde_json::from_str::<Value>(json).unwrap()["whole"], Value::from(true));
+}
+
+/// Waits until a program looks out for Ctrl-C, by the kernel.
+fn listens(child: &Child) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        if u64::from_str_radix(caught, 16).unwrap() & 2 != 0 {
+            return;
+        }
+        assert!(Instant::now() < end, "it does not look out for signals");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn ctrl_c_before_anything_is_measured_leaves_files_as_they_are() {
+    let (older, new) = (Results::new("older"), Results::new("new"));
+    older.write(&Value::from("older"));
+    for file in [&older, &new] {
+        let mut command = bench(&["run", "--json", file.path()]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        listens(&child);
+        let output = interrupt(child);
+        assert_eq!(output.status.code(), Some(130));
+        assert!(text(&output.stderr).contains("nothing was measured, and no file is written"));
+    }
+    assert_eq!((older.read(), new.0.exists()), (Value::from("older"), false));
+}
+
 #[test]
 fn what_has_no_end_is_not_read_to_it() {
     let good = results("finite", 1, &[1.0; 5]);
     let said = complaint(&["compare", good.path(), "/dev/zero"]);
     assert_eq!(said, "cepa-bench: /dev/zero: longer than 4194304 bytes\n");
+}
+
+#[test]
+fn odd_arguments_and_outputs_are_no_reason_to_panic() {
+    let odd = OsStr::from_bytes(b"\xff.json");
+    let output = bench(&["run", "--json"]).arg(odd).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).starts_with("cepa-bench: argument \"\\xFF.json\" is no UTF-8\n"));
+
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = bench(&["measure"]).stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+    let output = bench(&["list"]).stdout(full()).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).starts_with("cepa-bench: standard output: "));
 }
