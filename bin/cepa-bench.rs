@@ -6,7 +6,8 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cepa::suite::{self, Ending, Report, Wish, compare};
+use cepa::suite::compare::{self, Comparison, Outcome};
+use cepa::suite::{self, Ending, Report, Wish};
 
 const USAGE: &str = "\
 usage: cepa-bench run [--quick] [--workload NAME]… [--subject SUBJECT]… [--network NETWORK]
@@ -26,8 +27,10 @@ results cannot be written, 130 after Ctrl-C, which keeps what was measured.
   --seed N           what the lab's network and the intervals follow from (1)
   --json FILE        where the results are written as well
 
-compare: says of each row whether B is better or worse than A, or that nobody can tell. Exit status
-1 if any is worse, 2 if a file cannot be read.
+compare: says of each row whether B is better or worse than A, or that nobody can tell, and names
+what only one of them has. Exit status 0, or 1 if any row of a subject is worse or failed since, 2
+if a file cannot be read or nothing can be compared: another network, machine or build, only one of
+them quick, or no row in both.
 
 list: all workloads, subjects and networks.";
 
@@ -74,14 +77,22 @@ fn run(wish: &Wish) -> ExitCode {
 }
 
 fn compare(a: &Path, b: &Path) -> ExitCode {
-    let load = |path: &Path| Report::load(path).map_err(|error| format!("{}: {error}", path.display()));
-    match load(a).and_then(|a| load(b).map(|b| compare::compare(&a, &b))) {
+    match compared(a, b) {
         Ok(comparison) => {
-            let status = if comparison.is_worse() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            let status = match comparison.outcome() {
+                Outcome::NotWorse => ExitCode::SUCCESS,
+                Outcome::Worse => ExitCode::FAILURE,
+                Outcome::Nothing => ExitCode::from(MISUSED),
+            };
             say(comparison.to_string().trim_end(), status)
         }
         Err(complaint) => fail(&complaint),
     }
+}
+
+fn compared(a: &Path, b: &Path) -> Result<Comparison, String> {
+    let load = |path: &Path| Report::load(path).map_err(|error| format!("{}: {error}", path.display()));
+    compare::compare(&load(a)?, &load(b)?).map_err(|mismatch| mismatch.to_string())
 }
 
 /// What the arguments ask for, or what is wrong with them.

@@ -463,6 +463,42 @@ fn ctrl_c_before_anything_is_measured_leaves_files_as_they_are() {
 }
 
 #[test]
+fn where_nothing_can_be_compared_the_status_says_so() {
+    let samples = [98.0, 99.0, 100.0, 101.0, 102.0, 99.5];
+    let (a, b) = (results("one", 1, &samples), results("other", 1, &samples));
+    let original = b.read();
+    let changed = |change: fn(&mut Value)| {
+        let mut value = original.clone();
+        change(&mut value);
+        b.write(&value);
+    };
+    let said = |change| {
+        changed(change);
+        complaint(&["compare", a.path(), b.path()])
+    };
+    let network = said(|value| value["network"]["name"] = "ctor".into());
+    assert_eq!(network, "cepa-bench: nothing can be compared: network.name is \"lab\" in A and \"ctor\" in B\n");
+    assert!(said(|value| value["quick"] = true.into()).contains("quick is false in A and true in B"));
+    assert!(said(|value| value["machine"]["cores"] = 8.into()).contains("machine.cores is missing in A and 8 in B"));
+    assert!(said(|value| value["rows"][0]["unit"] = "\u{1b}[2J".into()).contains("\"rows\" is missing, or is not"));
+    assert!(said(|value| value["rows"] = vec![value["rows"][0].clone(); 2].into()).contains("\"rows\" is missing"));
+
+    let compared = |change| {
+        changed(change);
+        let output = bench(&["compare", a.path(), b.path()]).output().unwrap();
+        (output.status.code(), text(&output.stdout))
+    };
+    let (status, said) = compared(|value| value["rows"][0]["subject"] = "tor".into());
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.starts_with("bulk-down-1 rate of cepa: only A has it\nbulk-down-1 rate of tor: only B has it\n"));
+    assert!(said.ends_with("nothing can be compared: no row of a subject is in both\n"), "{said}");
+    let (status, said) = compared(|value| {
+        value["rows"] = serde_json::json!([{"subject": "cepa", "workload": "bulk-down-1", "error": "it died"}]);
+    });
+    assert_eq!((status, said.contains("worse: it failed\n")), (Some(1), true), "{said}");
+}
+
+#[test]
 fn what_has_no_end_is_not_read_to_it() {
     let good = results("finite", 1, &[1.0; 5]);
     let said = complaint(&["compare", good.path(), "/dev/zero"]);

@@ -218,6 +218,11 @@ fn distinct<'a, T, K: Ord>(
 }
 
 impl Key {
+    /// Whose it is, and of which workload.
+    pub fn what(&self) -> (String, String) {
+        (self.subject.clone(), self.workload.clone())
+    }
+
     fn json(&self) -> Vec<(String, Value)> {
         let Key { subject, workload, metric, unit } = self;
         let entries = [("subject", subject), ("workload", workload), ("metric", metric), ("unit", unit)];
