@@ -1,12 +1,13 @@
 //! `cepa-bench`: measures clients of Tor. Arguments in, one call, a table on the screen.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
-use std::io::{ErrorKind, Write};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cepa::suite::{self, Ending, Report, Wish, compare};
+use cepa::suite::compare::{self, Comparison, Outcome};
+use cepa::suite::{self, Ending, Report, Wish};
 
 const USAGE: &str = "\
 usage: cepa-bench run [--quick] [--workload NAME]… [--subject SUBJECT]… [--network NETWORK]
@@ -15,8 +16,8 @@ usage: cepa-bench run [--quick] [--workload NAME]… [--subject SUBJECT]… [--n
        cepa-bench list
 
 run: measures each subject by each workload, in turns on the same network of this machine, and
-prints a table. Exit status 0, or 1 if something could not be measured, 130 after Ctrl-C, which
-keeps what was measured.
+prints a table. Exit status 0, or 1 if something could not be measured, 2 if nothing could or the
+results cannot be written, 130 after Ctrl-C, which keeps what was measured.
   --quick            within a minute, and less sure
   --workload NAME    only that one; may be given again (all)
   --subject SUBJECT  cepa, inside, tor, arti=PATH, 'cmd:COMMAND'; may be given again (cepa and inside)
@@ -26,18 +27,24 @@ keeps what was measured.
   --seed N           what the lab's network and the intervals follow from (1)
   --json FILE        where the results are written as well
 
-compare: says of each row whether B is better or worse than A, or that nobody can tell. Exit status
-1 if any is worse, 2 if a file cannot be read.
+compare: says of each row whether B is better or worse than A, or that nobody can tell, and names
+what only one of them has. Exit status 0, or 1 if any row of a subject is worse or failed since, 2
+if a file cannot be read or nothing can be compared: another network, machine or build, only one of
+them quick, or no row in both.
 
 list: all workloads, subjects and networks.";
 
 /// Said by programs that were ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
-/// Said where nothing was done.
+/// Said where nothing was done, or what was done is lost.
 const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Result<Vec<String>, OsString> = std::env::args_os().skip(1).map(OsString::into_string).collect();
+    let arguments = match arguments {
+        Ok(arguments) => arguments,
+        Err(foreign) => return misuse(format!("argument {foreign:?} is no UTF-8")),
+    };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if arguments.iter().any(|argument| matches!(*argument, "--help" | "-h")) {
         return say(USAGE, ExitCode::SUCCESS);
@@ -54,28 +61,38 @@ fn main() -> ExitCode {
 }
 
 fn run(wish: &Wish) -> ExitCode {
-    match suite::run(wish) {
-        Ok((report, ending)) => say(
-            &report.to_string(),
-            match ending {
-                Ending::Whole => ExitCode::SUCCESS,
-                Ending::Failed => ExitCode::FAILURE,
-                Ending::Interrupted => ExitCode::from(INTERRUPTED),
-            },
-        ),
+    let mut said = ExitCode::SUCCESS;
+    let ending = suite::run(wish, |report| said = say(&report.to_string(), ExitCode::SUCCESS));
+    match ending {
         Err(error) => fail(&error.to_string()),
+        Ok(_) if said != ExitCode::SUCCESS => said,
+        Ok(Ending::Whole) => ExitCode::SUCCESS,
+        Ok(Ending::Failed) => ExitCode::FAILURE,
+        Ok(Ending::Interrupted) => ExitCode::from(INTERRUPTED),
+        Ok(Ending::Nothing) => {
+            complain("nothing was measured, and no file is written");
+            ExitCode::from(INTERRUPTED)
+        }
     }
 }
 
 fn compare(a: &Path, b: &Path) -> ExitCode {
-    let load = |path: &Path| Report::load(path).map_err(|error| format!("{}: {error}", path.display()));
-    match load(a).and_then(|a| load(b).map(|b| compare::compare(&a, &b))) {
+    match compared(a, b) {
         Ok(comparison) => {
-            let status = if comparison.is_worse() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            let status = match comparison.outcome() {
+                Outcome::NotWorse => ExitCode::SUCCESS,
+                Outcome::Worse => ExitCode::FAILURE,
+                Outcome::Nothing => ExitCode::from(MISUSED),
+            };
             say(comparison.to_string().trim_end(), status)
         }
         Err(complaint) => fail(&complaint),
     }
+}
+
+fn compared(a: &Path, b: &Path) -> Result<Comparison, String> {
+    let load = |path: &Path| Report::load(path).map_err(|error| format!("{}: {error}", path.display()));
+    compare::compare(&load(a)?, &load(b)?).map_err(|mismatch| mismatch.to_string())
 }
 
 /// What the arguments ask for, or what is wrong with them.
@@ -113,14 +130,21 @@ fn misuse(complaint: String) -> ExitCode {
 }
 
 fn fail(complaint: &str) -> ExitCode {
-    eprintln!("cepa-bench: {complaint}");
+    complain(complaint);
     ExitCode::from(MISUSED)
 }
 
-/// Prints a text. Whoever reads no further, as `head` does, has had enough.
+fn complain(complaint: &str) {
+    // Whoever closed where complaints go has had enough of them.
+    let _ = writeln!(io::stderr(), "cepa-bench: {complaint}");
+}
+
+/// Prints a text. Whoever reads no further, as `head` does, has had enough; on a full disk it is
+/// lost, which no other status may hide.
 fn say(text: &str, status: ExitCode) -> ExitCode {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => ExitCode::FAILURE,
+    let mut out = io::stdout();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(&format!("standard output: {error}")),
         _ => status,
     }
 }

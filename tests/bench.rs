@@ -7,8 +7,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
 #![allow(clippy::disallowed_methods, reason = "a test of a program reads a clock and its arguments, and waits")]
 
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -404,4 +407,115 @@ fn ctrl_c_keeps_what_was_measured() {
     assert!((1..200).contains(&measured), "{measured}");
     assert_eq!((rows(&value, &name, "concurrent").count(), &value["whole"]), (0, &Value::from(false)));
     assert!(text(&output.stdout).contains("interrupted"));
+}
+
+/// A quick run of one figure.
+const ONE: [&str; 8] = ["run", "--quick", "--repeats", "1", "--workload", "first-byte", "--subject", "cepa"];
+
+#[test]
+fn results_that_cannot_be_kept_are_shown_before_that_is_said() {
+    let output = bench(&ONE).args(["--json", "/dev/full"]).output().unwrap();
+    let (table, said) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(table.lines().any(|line| line.starts_with("first-byte  median ")), "{table}");
+    assert_eq!(said, "cepa-bench: /dev/full: No space left on device (os error 28)\n");
+    assert!(!std::fs::metadata("/dev/full").unwrap().is_file());
+}
+
+#[test]
+fn results_stand_behind_the_table_where_both_go_to_one_file() {
+    let both = Results::new("both");
+    let file = std::fs::File::create(&both.0).unwrap();
+    let status = bench(&ONE).args(["--json", "/dev/stdout"]).stdout(file).status().unwrap();
+    let said = std::fs::read_to_string(&both.0).unwrap();
+    let (table, json) = said.split_at(said.find('{').unwrap());
+    assert!(status.success() && table.starts_with("workload"), "{said}");
+    assert_eq!(serde_json::from_str::<Value>(json).unwrap()["whole"], Value::from(true));
+}
+
+/// Waits until a program looks out for Ctrl-C, by the kernel.
+fn listens(child: &Child) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        if u64::from_str_radix(caught, 16).unwrap() & 2 != 0 {
+            return;
+        }
+        assert!(Instant::now() < end, "it does not look out for signals");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn ctrl_c_before_anything_is_measured_leaves_files_as_they_are() {
+    let (older, new) = (Results::new("older"), Results::new("new"));
+    older.write(&Value::from("older"));
+    for file in [&older, &new] {
+        let mut command = bench(&["run", "--json", file.path()]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        listens(&child);
+        let output = interrupt(child);
+        assert_eq!(output.status.code(), Some(130));
+        assert!(text(&output.stderr).contains("nothing was measured, and no file is written"));
+    }
+    assert_eq!((older.read(), new.0.exists()), (Value::from("older"), false));
+}
+
+#[test]
+fn where_nothing_can_be_compared_the_status_says_so() {
+    let samples = [98.0, 99.0, 100.0, 101.0, 102.0, 99.5];
+    let (a, b) = (results("one", 1, &samples), results("other", 1, &samples));
+    let original = b.read();
+    let changed = |change: fn(&mut Value)| {
+        let mut value = original.clone();
+        change(&mut value);
+        b.write(&value);
+    };
+    let said = |change| {
+        changed(change);
+        complaint(&["compare", a.path(), b.path()])
+    };
+    let network = said(|value| value["network"]["name"] = "ctor".into());
+    assert_eq!(network, "cepa-bench: nothing can be compared: network.name is \"lab\" in A and \"ctor\" in B\n");
+    assert!(said(|value| value["quick"] = true.into()).contains("quick is false in A and true in B"));
+    assert!(said(|value| value["machine"]["cores"] = 8.into()).contains("machine.cores is missing in A and 8 in B"));
+    assert!(said(|value| value["rows"][0]["unit"] = "\u{1b}[2J".into()).contains("\"rows\" is missing, or is not"));
+    assert!(said(|value| value["rows"] = vec![value["rows"][0].clone(); 2].into()).contains("\"rows\" is missing"));
+
+    let compared = |change| {
+        changed(change);
+        let output = bench(&["compare", a.path(), b.path()]).output().unwrap();
+        (output.status.code(), text(&output.stdout))
+    };
+    let (status, said) = compared(|value| value["rows"][0]["subject"] = "tor".into());
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.starts_with("bulk-down-1 rate of cepa: only A has it\nbulk-down-1 rate of tor: only B has it\n"));
+    assert!(said.ends_with("nothing can be compared: no row of a subject is in both\n"), "{said}");
+    let (status, said) = compared(|value| {
+        value["rows"] = serde_json::json!([{"subject": "cepa", "workload": "bulk-down-1", "error": "it died"}]);
+    });
+    assert_eq!((status, said.contains("worse: it failed\n")), (Some(1), true), "{said}");
+}
+
+#[test]
+fn what_has_no_end_is_not_read_to_it() {
+    let good = results("finite", 1, &[1.0; 5]);
+    let said = complaint(&["compare", good.path(), "/dev/zero"]);
+    assert_eq!(said, "cepa-bench: /dev/zero: longer than 4194304 bytes\n");
+}
+
+#[test]
+fn odd_arguments_and_outputs_are_no_reason_to_panic() {
+    let odd = OsStr::from_bytes(b"\xff.json");
+    let output = bench(&["run", "--json"]).arg(odd).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).starts_with("cepa-bench: argument \"\\xFF.json\" is no UTF-8\n"));
+
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = bench(&["measure"]).stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+    let output = bench(&["list"]).stdout(full()).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).starts_with("cepa-bench: standard output: "));
 }

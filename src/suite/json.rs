@@ -5,9 +5,10 @@
 //! Notation (JSON) Data Interchange Format".
 
 use core::fmt::{self, Write as _};
+use std::collections::BTreeSet;
 
-/// The longest text that is read; ours, a hundred times a long run's.
-pub const MAX_LEN: usize = 16 << 20;
+/// The longest text that is read; ours, ten times a long run's.
+pub const MAX_LEN: usize = 4 << 20;
 /// How deep values may be within each other; ours, several times a report's.
 pub const MAX_DEPTH: usize = 16;
 /// Down to which depth each item has a line of its own.
@@ -39,6 +40,8 @@ pub enum Error {
     TooDeep(usize),
     /// Not what may stand at that byte.
     Unexpected(usize),
+    /// An object that ends at that byte has a name twice, so that nobody knows which counts.
+    Twice(usize),
 }
 
 impl fmt::Display for Error {
@@ -47,6 +50,7 @@ impl fmt::Display for Error {
             Error::TooLong => write!(f, "longer than {MAX_LEN} bytes"),
             Error::TooDeep(at) => write!(f, "more than {MAX_DEPTH} values within each other at byte {at}"),
             Error::Unexpected(at) => write!(f, "no JSON at byte {at}"),
+            Error::Twice(at) => write!(f, "a name stands twice in the object that ends at byte {at}"),
         }
     }
 }
@@ -83,6 +87,31 @@ impl Value {
     /// The items of a list.
     pub fn items(&self) -> Option<&[Value]> {
         if let Value::List(items) = self { Some(items) } else { None }
+    }
+
+    /// Whether none of its texts and names can tell a terminal anything but letters.
+    pub fn is_plain(&self) -> bool {
+        let is_plain = |text: &str| !text.contains(char::is_control);
+        match self {
+            Value::Text(text) => is_plain(text),
+            Value::List(items) => items.iter().all(Value::is_plain),
+            Value::Object(entries) => entries.iter().all(|(name, value)| is_plain(name) && value.is_plain()),
+            Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        }
+    }
+
+    /// The same with blanks for what is not plain.
+    pub fn into_plain(self) -> Value {
+        let plain = |text: String| text.replace(char::is_control, " ");
+        match self {
+            Value::Text(text) => Value::Text(plain(text)),
+            Value::List(items) => Value::List(items.into_iter().map(Value::into_plain).collect()),
+            Value::Object(entries) => {
+                let entries = entries.into_iter().map(|(name, value)| (plain(name), value.into_plain()));
+                Value::Object(entries.collect())
+            }
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
+        }
     }
 
     /// Reads a text.
@@ -238,7 +267,10 @@ impl Parser<'_> {
             entries.push((name, self.value(depth + 1)?));
             self.blanks();
             if !self.take(",") {
-                return self.want("}").map(|()| Value::Object(entries));
+                self.want("}")?;
+                let mut names = BTreeSet::new();
+                let is_clear = entries.iter().all(|(name, _)| names.insert(name));
+                return if is_clear { Ok(Value::Object(entries)) } else { Err(Error::Twice(self.at)) };
             }
         }
     }
@@ -345,6 +377,26 @@ mod tests {
         assert!(
             Value::parse("\"\\u12").is_err() && Value::parse("\"\\x\"").is_err() && Value::parse("\"\\uüab\"").is_err()
         );
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_in_an_object_is_refused() {
+        assert_eq!(Value::parse("[{\"a\": 1, \"b\": 2, \"a\": 1}]"), Err(Error::Twice(25)));
+        assert!(Value::parse("[{\"a\": 1}, {\"a\": {\"a\": 1}}]").is_ok());
+    }
+
+    #[test]
+    fn what_is_not_plain_is_found_wherever_it_is() {
+        for escape in ["\u{1b}[2J", "\u{9b}2J", "a\nb", "\u{7f}"] {
+            let deep = Value::List(vec![Value::object([("a", Value::List(vec![escape.into()]))])]);
+            let named = Value::object([(escape, true.into())]);
+            for value in [deep, named] {
+                assert!(!value.is_plain(), "{value}");
+                assert!(value.into_plain().is_plain());
+            }
+        }
+        assert!(Value::from("ü \"b\" \\").is_plain());
+        assert_eq!(Value::from("a\nb").into_plain(), "a b".into());
     }
 
     #[test]

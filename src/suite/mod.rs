@@ -2,15 +2,16 @@
 //! run.
 //!
 //! A workload is a file of `workload/`, a subject a file of `subject/`, a network a file of
-//! `network/`; `engine.rs` repeats, pairs and sums up, `report.rs` writes it down, `compare.rs`
-//! holds two reports against each other. Every figure is of bytes that went through sockets to a
-//! server of the suite's own (`origin.rs`) and back. Decides nothing about what is fast enough.
-//! Called by `bin/cepa-bench.rs`. Spec: none.
+//! `network/`; `engine.rs` repeats, pairs and sums up, `report.rs` writes it down, `file.rs` keeps
+//! it, `compare.rs` holds two reports against each other. Every figure is of bytes that went through
+//! sockets to a server of the suite's own (`origin.rs`) and back. Decides nothing about what is fast
+//! enough. Called by `bin/cepa-bench.rs`. Spec: none.
 
 mod alarm;
 pub mod compare;
 mod engine;
 mod figure;
+mod file;
 mod json;
 mod load;
 mod network;
@@ -28,10 +29,11 @@ mod workload;
 
 use core::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::file::Place;
 pub use self::network::Relays;
 pub use self::report::{Report, Unreadable};
 use crate::app::runtime;
@@ -81,9 +83,11 @@ pub enum Ending {
     Failed,
     /// The user had enough.
     Interrupted,
+    /// The user had enough before anything was measured, and no file was written.
+    Nothing,
 }
 
-/// Why nothing was measured.
+/// Why nothing was measured, or not kept.
 #[derive(Debug)]
 pub enum Error {
     /// What was asked for is not there; says what is.
@@ -113,22 +117,27 @@ impl From<io::Error> for Error {
     }
 }
 
-/// Measures, and gives what came of it. Ctrl-C ends it early, with what was measured until then.
-pub fn run(wish: &Wish) -> Result<(Report, Ending), Error> {
+/// Measures, shows what came of it, and then keeps it: a full disk does not take it away. Ctrl-C
+/// ends it early, with what was measured until then.
+pub fn run(wish: &Wish, show: impl FnOnce(&Report)) -> Result<Ending, Error> {
     let plan = engine::Plan::of(wish)?;
-    if let Some(path) = &wish.json {
-        // Better known now than in an hour.
-        let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        opened.map_err(|error| Error::File(path.clone(), error))?;
-    }
+    let failed = |path: &Path, error| Error::File(path.to_owned(), error);
+    let look = |path: &Path| Place::look(path).map_err(|error| failed(path, error));
+    // Better known now than in an hour.
+    let place = wish.json.as_deref().map(look).transpose()?;
     let (report, ending) = runtime::executor()?.block_on(async {
         let stop = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
         engine::run(plan, stop).await
     })?;
-    if let Some(path) = &wish.json {
-        std::fs::write(path, report.json()).map_err(|error| Error::File(path.clone(), error))?;
+    show(&report);
+    if ending == Ending::Interrupted && report.rows.is_empty() {
+        // What an older file says is more than this.
+        return Ok(Ending::Nothing);
     }
-    Ok((report, ending))
+    if let (Some(path), Some(place)) = (&wish.json, place) {
+        place.write(&report.json()).map_err(|error| failed(path, error))?;
+    }
+    Ok(ending)
 }
 
 /// All workloads and subjects, a line each.

@@ -1,10 +1,12 @@
 //! A report: what was measured, on what, as one JSON object, and read back from it.
 //!
 //! Its keys are in `docs/performance.md`. A file of another version is refused by name, never read
-//! as if it were this one. Called by `engine.rs`, `table.rs` and `compare.rs`. Spec: none.
+//! as if it were this one; so is one that would tell a terminal more than letters. Called by `engine.rs`, `table.rs` and `compare.rs`. Spec: none.
 
 use core::fmt;
-use std::io;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::json::{self, Value};
@@ -17,9 +19,10 @@ const FORMAT: &str = "cepa-bench";
 /// The version of its keys. Whoever changes what one means counts on.
 const VERSION: f64 = 1.0;
 
-/// The most rows of a file, and samples of a row, that are read; ours, ten times a long run's.
-const MAX_ROWS: usize = 10_000;
-const MAX_SAMPLES: usize = 10_000;
+/// The most rows of a file that are read; ours, several times those of a run of many subjects.
+const MAX_ROWS: usize = 2000;
+/// The most samples of a row that are read; ours, as many as can be asked for.
+const MAX_SAMPLES: usize = 1000;
 
 /// What was measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,11 +129,19 @@ impl fmt::Display for Unreadable {
 impl Report {
     /// Reads a file.
     pub fn load(path: &Path) -> Result<Report, Unreadable> {
-        let length = std::fs::metadata(path).map_err(Unreadable::File)?.len();
-        if usize::try_from(length).map_or(true, |length| length > json::MAX_LEN) {
+        Report::read(File::open(path).map_err(Unreadable::File)?)
+    }
+
+    /// Reads whatever there is, but no more than a report may have: devices have no end, and say
+    /// that they have no length.
+    fn read(from: impl Read) -> Result<Report, Unreadable> {
+        let mut bytes = Vec::new();
+        from.take(json::MAX_LEN as u64 + 1).read_to_end(&mut bytes).map_err(Unreadable::File)?;
+        if bytes.len() > json::MAX_LEN {
             return Err(Unreadable::Json(json::Error::TooLong));
         }
-        Report::parse(&std::fs::read_to_string(path).map_err(Unreadable::File)?)
+        let text = str::from_utf8(&bytes);
+        Report::parse(text.map_err(|error| Unreadable::Json(json::Error::Unexpected(error.valid_up_to())))?)
     }
 
     /// Reads a text.
@@ -143,38 +154,32 @@ impl Report {
             Some(Value::Number(VERSION)) => {}
             other => return Err(Unreadable::Version(other.map_or_else(|| "unknown".to_owned(), Value::to_string))),
         }
-        let object = |name| match value.field(name) {
-            Some(Value::Object(entries)) => Ok(entries.clone()),
+        let field = |name| value.field(name).filter(|field| field.is_plain()).ok_or(Unreadable::Field(name));
+        let object = |name| match field(name)? {
+            Value::Object(entries) => Ok(entries.clone()),
             _ => Err(Unreadable::Field(name)),
         };
         let list = |name| {
-            let items = value.field(name).and_then(Value::items).filter(|items| items.len() <= MAX_ROWS);
+            let items = field(name)?.items().filter(|items| items.len() <= MAX_ROWS);
             items.ok_or(Unreadable::Field(name))
         };
-        let flag = |name| match value.field(name) {
-            Some(Value::Bool(flag)) => Ok(*flag),
+        let flag = |name| match field(name)? {
+            Value::Bool(flag) => Ok(*flag),
             _ => Err(Unreadable::Field(name)),
         };
         let (failed, measured): (Vec<_>, Vec<_>) = list("rows")?.iter().partition(|row| row.field("error").is_some());
-        let seed = value.field("seed").and_then(Value::text).and_then(|seed| seed.parse().ok());
+        let seed = field("seed")?.text().and_then(|seed| seed.parse().ok());
         Ok(Report {
             machine: object("machine")?,
-            noise: value.field("noise").and_then(Noise::of_json).ok_or(Unreadable::Field("noise"))?,
+            noise: Noise::of_json(field("noise")?).ok_or(Unreadable::Field("noise"))?,
             build: object("build")?,
             network: object("network")?,
             seed: seed.ok_or(Unreadable::Field("seed"))?,
             is_quick: flag("quick")?,
             is_whole: flag("whole")?,
-            rows: measured.into_iter().map(Row::of_json).collect::<Option<_>>().ok_or(Unreadable::Field("rows"))?,
-            failures: failed
-                .into_iter()
-                .map(Failure::of_json)
-                .collect::<Option<_>>()
-                .ok_or(Unreadable::Field("rows"))?,
-            ratios: list("ratios")?
-                .iter()
-                .map(Ratio::of_json)
-                .collect::<Option<_>>()
+            rows: distinct(measured, Row::of_json, |row| row.key.clone()).ok_or(Unreadable::Field("rows"))?,
+            failures: distinct(failed, Failure::of_json, Failure::what).ok_or(Unreadable::Field("rows"))?,
+            ratios: distinct(list("ratios")?, Ratio::of_json, |ratio| ratio.key.clone())
                 .ok_or(Unreadable::Field("ratios"))?,
         })
     }
@@ -196,11 +201,28 @@ impl Report {
             ("rows", Value::List(rows.collect())),
             ("ratios", Value::List(self.ratios.iter().map(Ratio::json).collect())),
         ]);
-        format!("{value}\n")
+        format!("{}\n", value.into_plain())
     }
 }
 
+/// All of them, if each is one and no two are of the same thing.
+fn distinct<'a, T, K: Ord>(
+    values: impl IntoIterator<Item = &'a Value>,
+    read: fn(&Value) -> Option<T>,
+    key: fn(&T) -> K,
+) -> Option<Vec<T>> {
+    let all: Vec<T> = values.into_iter().map(read).collect::<Option<_>>()?;
+    let mut seen = BTreeSet::new();
+    let is_clear = all.iter().all(|it| seen.insert(key(it)));
+    is_clear.then_some(all)
+}
+
 impl Key {
+    /// Whose it is, and of which workload.
+    pub fn what(&self) -> (String, String) {
+        (self.subject.clone(), self.workload.clone())
+    }
+
     fn json(&self) -> Vec<(String, Value)> {
         let Key { subject, workload, metric, unit } = self;
         let entries = [("subject", subject), ("workload", workload), ("metric", metric), ("unit", unit)];
@@ -246,6 +268,11 @@ impl Row {
 }
 
 impl Failure {
+    /// Whose it is, and of which workload.
+    pub fn what(&self) -> (String, String) {
+        (self.subject.clone(), self.workload.clone())
+    }
+
     fn json(&self) -> Value {
         Value::object([
             ("subject", self.subject.as_str().into()),
@@ -336,12 +363,62 @@ pub mod tests {
     #[test]
     fn a_report_has_so_many_rows_and_samples_and_no_more() {
         let of = |rows: usize, samples: usize| {
-            let mut row = row("bulk", "MiB/s", &[1.0]);
-            row.samples = vec![1.0; samples];
-            Report::parse(&report(vec![row; rows]).json())
+            let rows = (0..rows)
+                .map(|number| Row { samples: vec![1.0; samples], ..row(&format!("bulk-{number}"), "MiB/s", &[1.0]) });
+            Report::parse(&report(rows.collect()).json())
         };
         assert!(of(MAX_ROWS, 1).is_ok() && of(1, MAX_SAMPLES).is_ok());
         assert!(of(MAX_ROWS + 1, 1).is_err() && of(1, MAX_SAMPLES + 1).is_err());
+    }
+
+    #[test]
+    fn no_two_rows_are_of_the_same() {
+        let is_refused = |report: &Report, name| matches!(Report::parse(&report.json()), Err(Unreadable::Field(field)) if field == name);
+        let mut twice = sample();
+        twice.rows.push(row("bulk", "MiB/s", &[9.0]));
+        assert!(is_refused(&twice, "rows"));
+        let mut twice = sample();
+        twice.failures.push(Failure { error: "again".to_owned(), ..twice.failures[0].clone() });
+        assert!(is_refused(&twice, "rows"));
+        let mut twice = sample();
+        twice.ratios.push(twice.ratios[0].clone());
+        assert!(is_refused(&twice, "ratios"));
+    }
+
+    #[test]
+    fn what_would_tell_a_terminal_more_than_letters_is_not_read_and_not_written() {
+        let text = sample().json();
+        let entries =
+            [("\"lab\"", "network"), ("\"cores\"", "machine"), ("\"tor\"", "rows"), ("\"version\": \"0\"", "build")];
+        for (entry, name) in entries {
+            let escaped = text.replacen(entry, &format!("{}\\u001b[2J\"", entry.trim_end_matches('"')), 1);
+            let refused = Report::parse(&escaped).unwrap_err().to_string();
+            assert_eq!(refused, format!("\"{name}\" is missing, or is not what it should be"));
+        }
+        let mut loud = sample();
+        loud.failures[0].error = "it \u{1b}[31mdied\n".to_owned();
+        assert_eq!(Report::parse(&loud.json()).unwrap().failures[0].error, "it  [31mdied ");
+    }
+
+    /// Gives blanks, and counts them.
+    struct Endless(usize);
+
+    impl Read for Endless {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            bytes.fill(b' ');
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+    }
+
+    #[test]
+    fn of_what_has_no_end_no_more_is_read_than_a_report_may_have() {
+        let mut endless = Endless(0);
+        let refused = Report::read(&mut endless).unwrap_err();
+        assert!(matches!(refused, Unreadable::Json(json::Error::TooLong)), "{refused}");
+        assert!(endless.0 <= json::MAX_LEN + 1, "{}", endless.0);
+        let foreign = Report::read(&b"{\"a\": \"\xff\"}"[..]).unwrap_err();
+        assert_eq!(foreign.to_string(), "no JSON at byte 7");
     }
 
     #[test]

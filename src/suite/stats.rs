@@ -99,26 +99,25 @@ pub fn chance_of_pairs(a: &[f64], b: &[f64]) -> f64 {
     (2.0 * sum).min(1.0)
 }
 
-/// How often chance alone would part two series at least as far: the samples of both are dealt out
-/// anew, and it is counted how many of the one lie over how many of the other.
+/// How often chance alone would part two series at least as far: the ranks of both are dealt out
+/// anew, and it is seen how far those of the one are from what they would be together.
 pub fn chance_of_series(a: &[f64], b: &[f64], seed: u64) -> f64 {
-    let mut all: Vec<f64> = a.iter().chain(b).copied().collect();
-    let (mut draws, seen) = (Draws(seed), apart(a, b));
-    let mut as_far = 0_usize;
+    let all: Vec<f64> = a.iter().chain(b).copied().collect();
+    let mut sorted = all.clone();
+    sorted.sort_by(f64::total_cmp);
+    // Twice the rank, so that those who share one have a whole number too.
+    let rank = |it: &f64| sorted.partition_point(|other| other < it) + sorted.partition_point(|other| other <= it);
+    let mut ranks: Vec<usize> = all.iter().map(rank).collect();
+    let even = ranks.iter().sum::<usize>() as f64 * a.len() as f64 / ranks.len().max(1) as f64;
+    let apart = |ranks: &[usize]| (ranks.iter().take(a.len()).sum::<usize>() as f64 - even).abs();
+    let (mut draws, seen, mut as_far) = (Draws(seed), apart(&ranks), 0_usize);
     for _ in 0..DEALS {
-        for last in (1..all.len()).rev() {
-            all.swap(last, draws.below(last + 1));
+        for last in (1..ranks.len()).rev() {
+            ranks.swap(last, draws.below(last + 1));
         }
-        let (first, second) = all.split_at(a.len());
-        as_far += usize::from(apart(first, second) >= seen);
+        as_far += usize::from(apart(&ranks) >= seen);
     }
     (as_far + 1) as f64 / (DEALS + 1) as f64
-}
-
-/// How far the pairs of one sample of each are from being even.
-fn apart(a: &[f64], b: &[f64]) -> i64 {
-    let over = |a: &f64| b.iter().map(|b| i64::from(b > a) - i64::from(b < a)).sum::<i64>();
-    a.iter().map(over).sum::<i64>().abs()
 }
 
 /// Cuts the tails off.

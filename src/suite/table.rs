@@ -3,7 +3,7 @@
 //!
 //! Called by `bin/cepa-bench.rs`, by [`Report`]'s `Display`. Spec: none.
 
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use super::figure::is_more_better;
 use super::report::{Key, Ratio, Report, Row};
@@ -21,8 +21,12 @@ fn short(number: f64) -> String {
     }
 }
 
-fn range(Estimate { median, low, high }: Estimate) -> String {
-    format!("{} ({} to {})", short(median), short(low), short(high))
+/// A median, and its interval where there is one: a single sample says nothing of how sure it is.
+fn range(Estimate { median, low, high }: Estimate, samples: usize) -> String {
+    match samples {
+        1 => short(median),
+        _ => format!("{} ({} to {})", short(median), short(low), short(high)),
+    }
 }
 
 impl Report {
@@ -41,13 +45,16 @@ impl Report {
     /// The cell of a subject, beside whose figure stands how it relates to the first's.
     fn cell(&self, row: &Row, subject: &str) -> String {
         let key = Key { subject: subject.to_owned(), ..row.key.clone() };
-        let Some(row) = self.rows.iter().find(|row| row.key == key) else { return "-".to_owned() };
+        let find = |key: &Key| self.rows.iter().find(|row| row.key == *key);
+        let Some(row) = find(&key) else { return "-".to_owned() };
         let ratio = self.ratios.iter().find(|ratio| ratio.key == key);
         let ratio = ratio.map(|ratio| {
             let mark = if subject == DIRECT { "" } else { mark(ratio.verdict.of_first()) };
-            format!(", × {}{mark}", range(ratio.estimate))
+            let first = find(&Key { subject: ratio.to.clone(), ..key.clone() });
+            let pairs = first.map_or(row.samples.len(), |first| first.samples.len().min(row.samples.len()));
+            format!(", × {}{mark}", range(ratio.estimate, pairs))
         });
-        format!("{}{}", range(row.estimate), ratio.unwrap_or_default())
+        format!("{}{}", range(row.estimate, row.samples.len()), ratio.unwrap_or_default())
     }
 
     /// Where the first subject stands beside that one, and in what it is behind.
@@ -87,7 +94,16 @@ fn mark(first: Verdict) -> &'static str {
 }
 
 impl fmt::Display for Report {
+    /// Whatever a program is called or says of its end, the terminal sees letters of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write(&mut text)?;
+        f.write_str(&text.replace(|c: char| c.is_control() && c != '\n', " "))
+    }
+}
+
+impl Report {
+    fn write(&self, f: &mut String) -> fmt::Result {
         let subjects = self.subjects();
         let mut lines = vec![["workload", "metric", "unit"].map(str::to_owned).to_vec()];
         lines[0].extend(subjects.iter().map(|&subject| subject.to_owned()));
@@ -129,6 +145,7 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::Failure;
     use super::super::report::tests::{report, row};
     use super::*;
 
@@ -153,12 +170,35 @@ mod tests {
             "bulk rate MiB/s 31.0 (30.0 to 32.0) 62.0 (60.0 to 64.0), × 2.00 (1.90 to 2.10) - 62.0 (60.0 to 64.0), × \
              2.00 (1.90 to 2.10)"
         );
-        assert_eq!(words(2), "rate rate 1/s 1000 (1000 to 1000) - -");
+        assert_eq!(words(2), "rate rate 1/s 1000 - -");
         assert_eq!(words(3), "× so many times cepa's; + cepa is better, - it is worse, ? nobody can tell");
         assert_eq!(words(4), "cepa beside tor: better in 0 figures, worse in 1 (bulk rate), of 0 nobody can tell");
         assert_eq!(words(5), "the generator alone does at least 2.00 times what cepa does (in bulk)");
         assert!(text.ends_with("varied by 1.0 %"), "{text}");
         report.is_whole = false;
         assert!(report.to_string().ends_with("this is not all"));
+    }
+
+    #[test]
+    fn a_single_sample_has_no_interval_and_neither_has_its_ratio() {
+        let (one, two) = (row("bulk", "MiB/s", &[30.0]), row("bulk", "MiB/s", &[60.0, 62.0]));
+        let two = Row { key: Key { subject: "tor".to_owned(), ..two.key }, ..two };
+        let estimate = Estimate { median: 2.0, low: 2.0, high: 2.0 };
+        let ratio = Ratio { key: two.key.clone(), to: "cepa".to_owned(), estimate, verdict: Verdict::TooFewSamples };
+        let report = Report { ratios: vec![ratio], ..report(vec![one, two]) };
+        let text = report.to_string();
+        let words: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(words.join(" "), "bulk rate MiB/s 30.0 61.0 (60.0 to 62.0), × 2.00 ?");
+    }
+
+    #[test]
+    fn whatever_a_subject_is_called_tells_the_terminal_letters() {
+        let mut loud = row("bulk", "MiB/s", &[30.0]);
+        loud.key.subject = "\u{1b}[2J\u{9b}31m".to_owned();
+        let mut report = report(vec![loud]);
+        let [subject, workload, error] = ["tor", "bulk", "\r\u{1b}]0;gone\u{7}"].map(str::to_owned);
+        report.failures.push(Failure { subject, workload, error });
+        let text = report.to_string();
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
     }
 }

@@ -1,20 +1,20 @@
 //! Which of two series of samples is better, if anybody can tell.
 //!
 //! A difference is called real only if it is larger than what the machine itself varied by, the
-//! bootstrap's interval of the ratio excludes 1, and chance alone would part such series less than
-//! once in 200. Called by `engine.rs` for subjects of one run and by `compare.rs` for two runs.
-//! Spec: none.
+//! bootstrap's interval of the ratio excludes 1, and chance alone would part such series no more
+//! often than it may: once in 200 for subjects of one run; for two runs, as often as the caller
+//! says, who knows how many rows are judged at once (by Bonferroni's inequality, of `n` rows that
+//! are alike any is called different no more often than `n` times that). Called by `engine.rs` for
+//! subjects of one run and by `compare.rs` for two runs. Spec: none.
 
 use super::figure::is_more_better;
 use super::stats::{Confidence, Estimate, chance_of_pairs, chance_of_series, ratio, ratio_of_pairs};
 
-/// How often chance alone may part two series that are called different; ours, where many are
-/// judged at once.
+/// How often chance alone may part the pairs of two series that are called different; ours, where
+/// many are judged at once.
 const MOST_CHANCE: f64 = 0.005;
-/// The fewest pairs and the fewest samples of each side that chance alone parts less often than
-/// that, be they as far apart as they may.
+/// The fewest pairs that chance alone parts less often than that, be they as far apart as they may.
 const LEAST_PAIRS: usize = 9;
-const LEAST_SAMPLES: usize = 6;
 /// The least difference that is worth a word, as a share; ours.
 const LEAST_DIFFERENCE: f64 = 0.03;
 
@@ -62,6 +62,14 @@ impl Verdict {
             other => other,
         }
     }
+
+    /// Itself, unless it says of a difference what chance says as well.
+    fn if_real(self, is_rare: impl Fn() -> bool) -> Verdict {
+        match self {
+            Verdict::Better | Verdict::Worse if !is_rare() => Verdict::CannotTell,
+            other => other,
+        }
+    }
 }
 
 /// Judges a series whose samples were each taken beside one of the first.
@@ -69,23 +77,42 @@ pub fn of_pairs(first: &[f64], second: &[f64], unit: &str, noise: f64, seed: u64
     let estimate = ratio_of_pairs(first, second, Confidence::Verdict, seed);
     match first.len().min(second.len()) {
         0..LEAST_PAIRS => Verdict::TooFewSamples,
-        _ => judge(estimate, chance_of_pairs(first, second), unit, noise),
+        _ => judge(estimate, unit, noise).if_real(|| chance_of_pairs(first, second) <= MOST_CHANCE),
     }
 }
 
-/// Judges a series that was taken in another run than the first.
-pub fn of_series(first: &[f64], second: &[f64], unit: &str, noise: f64, seed: u64) -> Verdict {
-    let estimate = ratio(first, second, Confidence::Verdict, seed);
-    match first.len().min(second.len()) {
-        0..LEAST_SAMPLES => Verdict::TooFewSamples,
-        _ => judge(estimate, chance_of_series(first, second, seed), unit, noise),
+/// Judges a series that was taken in another run than the first. Chance alone may part the two as
+/// often as that, and no more.
+pub fn of_series(first: &[f64], second: &[f64], unit: &str, noise: f64, most_chance: f64, seed: u64) -> Verdict {
+    let least_chance = least_chance(first.len(), second.len());
+    if least_chance > most_chance {
+        return Verdict::TooFewSamples;
     }
+    // What lies as far apart as it may needs no dealing out: that is known exactly, and may be rarer
+    // than anything that comes up while dealing.
+    let chance = || if are_parted(first, second) { least_chance } else { chance_of_series(first, second, seed) };
+    judge(ratio(first, second, Confidence::Verdict, seed), unit, noise).if_real(|| chance() <= most_chance)
 }
 
-fn judge(estimate: Option<Estimate>, chance: f64, unit: &str, noise: f64) -> Verdict {
-    let Some(Estimate { median, low, high }) = estimate.filter(|_| chance <= MOST_CHANCE) else {
-        return Verdict::CannotTell;
-    };
+/// How often chance alone parts so many samples from so many others as far as it goes: by two of all
+/// the ways to deal them out.
+fn least_chance(first: usize, second: usize) -> f64 {
+    let (fewer, more) = (first.min(second), first.max(second));
+    let ways: f64 = (1..=fewer).map(|number| (more + number) as f64 / number as f64).product();
+    2.0 / ways
+}
+
+/// Whether all of the one lie over all of the other.
+fn are_parted(first: &[f64], second: &[f64]) -> bool {
+    let ends =
+        |samples: &[f64]| samples.iter().fold((f64::MAX, f64::MIN), |(low, high), it| (low.min(*it), high.max(*it)));
+    let ((low, high), (other_low, other_high)) = (ends(first), ends(second));
+    high < other_low || other_high < low
+}
+
+/// What is to be said of a ratio, if chance has no part in it.
+fn judge(estimate: Option<Estimate>, unit: &str, noise: f64) -> Verdict {
+    let Some(Estimate { median, low, high }) = estimate else { return Verdict::CannotTell };
     let least = noise.max(LEAST_DIFFERENCE);
     let is_more = low > 1.0 && median > 1.0 + least;
     let is_less = high < 1.0 && median < 1.0 / (1.0 + least);
@@ -107,7 +134,7 @@ mod tests {
     }
 
     fn both(unit: &str, second: &[f64], noise: f64) -> [Verdict; 2] {
-        [of_pairs, of_series].map(|of| of(&NINE, second, unit, noise, 1))
+        [of_pairs(&NINE, second, unit, noise, 1), of_series(&NINE, second, unit, noise, MOST_CHANCE, 1)]
     }
 
     #[test]
@@ -127,13 +154,31 @@ mod tests {
         assert_eq!(both("MiB/s", &scaled(1.3), 0.4), [Verdict::CannotTell; 2], "so does the machine");
     }
 
+    fn of_first(count: usize, most_chance: f64) -> Verdict {
+        of_series(&NINE[..count], &scaled(2.0)[..count], "ms", 0.01, most_chance, 1)
+    }
+
     #[test]
     fn of_few_samples_nobody_can_tell() {
-        assert_eq!(both("MiB/s", &scaled(2.0)[..LEAST_SAMPLES - 1], 0.01), [Verdict::TooFewSamples; 2]);
-        let six = of_series(&NINE[..LEAST_SAMPLES], &scaled(2.0)[..LEAST_SAMPLES], "ms", 0.01, 1);
-        assert_eq!(six, Verdict::Worse);
+        assert_eq!(both("MiB/s", &scaled(2.0)[..2], 0.01), [Verdict::TooFewSamples; 2]);
+        assert_eq!(of_series(&NINE, &[], "ms", 0.01, 1.0, 1), Verdict::TooFewSamples);
         let eight = of_pairs(&NINE[..LEAST_PAIRS - 1], &scaled(2.0), "ms", 0.01, 1);
         assert_eq!(eight, Verdict::TooFewSamples);
+        assert_eq!([5, 6].map(|count| of_first(count, 0.005)), [Verdict::TooFewSamples, Verdict::Worse]);
+    }
+
+    /// By the rank sum's tables: 2 in 924 for six and six, 2 in 12870 for eight, 2 in 48620 for nine.
+    #[test]
+    fn the_less_chance_may_do_the_more_samples_it_takes() {
+        assert!((least_chance(6, 6) - 2.0 / 924.0).abs() < 1e-12 && (least_chance(2, 3) - 0.2).abs() < 1e-12);
+        assert_eq!((least_chance(0, 9), least_chance(1000, 1000)), (2.0, 0.0));
+        assert_eq!([6, 7].map(|count| of_first(count, 0.002)), [Verdict::TooFewSamples, Verdict::Worse]);
+        assert_eq!([8, 9].map(|count| of_first(count, 0.0001)), [Verdict::TooFewSamples, Verdict::Worse]);
+        // One of them lies under two of the others: as far apart chance has them 8 times in 48620.
+        let mut near = scaled(2.0);
+        near[0] = 100.9;
+        let of = |most_chance| of_series(&NINE, &near, "ms", 0.01, most_chance, 1);
+        assert_eq!((of(0.005), of(0.00005)), (Verdict::Worse, Verdict::CannotTell));
     }
 
     /// Of two hundred pairs of series that are drawn alike, hardly any is called different, however
@@ -144,8 +189,9 @@ mod tests {
         let mut called = [0; 2];
         for seed in 0..200 {
             let [a, b]: [Vec<f64>; 2] = [(); 2].map(|()| (0..9).map(|_| 100.0 + 100.0 * draws()).collect());
-            for (count, of) in called.iter_mut().zip([of_pairs, of_series]) {
-                *count += usize::from(of(&a, &b, "ms", 0.0, seed) != Verdict::CannotTell);
+            let both = [of_pairs(&a, &b, "ms", 0.0, seed), of_series(&a, &b, "ms", 0.0, MOST_CHANCE, seed)];
+            for (count, verdict) in called.iter_mut().zip(both) {
+                *count += usize::from(verdict != Verdict::CannotTell);
             }
         }
         assert!(called.iter().all(|count| *count <= 4), "{called:?} of 200");
