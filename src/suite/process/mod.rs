@@ -1,0 +1,167 @@
+//! A process that was started to be measured, or to carry: its start and its end, and that of what
+//! it starts.
+//!
+//! It leads a group of processes, which ends with its owner; whoever leaves the group is let go.
+//! What they use is counted in `usage.rs`. Called by `subject/` and `network/`. Spec: Linux,
+//! setpgid(2), waitid(2), proc(5).
+
+mod folder;
+mod usage;
+
+use core::time::Duration;
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use tokio::time::{Instant, sleep};
+
+pub use self::folder::Folder;
+pub use self::usage::{Memory, Usage};
+use self::usage::{Stat, family};
+
+/// How long one that was asked to end may take; ours.
+const END_LIMIT: Duration = Duration::from_secs(10);
+/// How often it is looked at meanwhile; ours.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A process, and those that it starts.
+pub struct Process {
+    child: Child,
+    /// Whether its number may be somebody else's by now.
+    is_over: bool,
+}
+
+impl Process {
+    /// Starts it, apart from the terminal's Ctrl-C, which is for us.
+    pub fn start(command: &mut Command) -> io::Result<Process> {
+        let child = command.process_group(0).spawn()?;
+        Ok(Process { child, is_over: false })
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it says, if it was to be heard.
+    pub fn output(&mut self) -> Option<std::process::ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// How it ended, if it has. It is only looked at, so that the number stays its own, and thus its
+    /// group's, until all of them are ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(Pid::from_child(&self.child)), options).ok()??;
+        let code = status.exit_status().map(|code| code << 8);
+        code.or(status.terminating_signal()).map(ExitStatus::from_raw)
+    }
+
+    /// Asks it and its group to end as a user does, so that they keep what they know, and waits until
+    /// they have.
+    pub async fn end(mut self) {
+        let (group, family) = (self.id(), family(self.id()));
+        self.signal(Signal::TERM);
+        let until = Instant::now() + END_LIMIT;
+        let lives = |process: &u32| Stat::of(*process).is_some_and(|stat| stat.is_alive && stat.group == group);
+        while (self.ended().is_none() || family.iter().any(lives)) && Instant::now() < until {
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Ends it and its group at once.
+    pub fn stop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        self.signal(Signal::KILL);
+        // One that is gone has ended.
+        let _ = self.child.wait();
+        self.is_over = true;
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Those that are gone already need no word.
+        let _ = kill_process_group(Pid::from_child(&self.child), signal);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    use super::*;
+    use crate::app::runtime;
+
+    fn shell(script: &str) -> Process {
+        let mut command = Command::new("sh");
+        Process::start(command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped())).unwrap()
+    }
+
+    /// The number that it says.
+    fn said(process: &mut Process) -> u32 {
+        let mut line = String::new();
+        BufReader::new(process.output().unwrap()).read_line(&mut line).unwrap();
+        line.trim().parse().unwrap()
+    }
+
+    fn is_alive(process: u32) -> bool {
+        Stat::of(process).is_some_and(|stat| stat.is_alive)
+    }
+
+    async fn until_gone(process: u32) {
+        let until = Instant::now() + END_LIMIT;
+        while is_alive(process) {
+            assert!(Instant::now() < until, "{process} does not end");
+            sleep(PAUSE).await;
+        }
+    }
+
+    #[test]
+    fn what_a_process_has_started_ends_with_it() {
+        runtime::executor().unwrap().block_on(async {
+            // It keeps what it knows, which takes a while, and is waited for.
+            let mut process = shell("sh -c 'trap \"sleep 0.2; exit\" TERM; echo $$; while :; do sleep 0.05; done'; :");
+            let inner = said(&mut process);
+            assert!(inner != process.id() && is_alive(inner));
+            process.end().await;
+            assert!(!is_alive(inner));
+            let mut process = shell("sleep 1000 & echo $!; wait");
+            let inner = said(&mut process);
+            assert!(is_alive(inner));
+            drop(process);
+            until_gone(inner).await;
+        });
+    }
+
+    #[test]
+    fn what_outlives_its_leader_ends_all_the_same() {
+        runtime::executor().unwrap().block_on(async {
+            let mut process = shell("sleep 1000 & echo $!; exit 3");
+            let inner = said(&mut process);
+            let until = Instant::now() + END_LIMIT;
+            while process.ended().is_none() {
+                assert!(Instant::now() < until);
+                sleep(PAUSE).await;
+            }
+            assert_eq!(process.ended().and_then(|status| status.code()), Some(3));
+            assert!(is_alive(inner));
+            process.stop();
+            process.stop();
+            until_gone(inner).await;
+            let mut process = shell("kill -9 $$");
+            while process.ended().is_none() {
+                sleep(PAUSE).await;
+            }
+            assert_eq!(process.ended().and_then(|status| status.signal()), Some(9));
+        });
+    }
+}
