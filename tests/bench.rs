@@ -405,3 +405,57 @@ fn ctrl_c_keeps_what_was_measured() {
     assert_eq!((rows(&value, &name, "concurrent").count(), &value["whole"]), (0, &Value::from(false)));
     assert!(text(&output.stdout).contains("interrupted"));
 }
+
+/// The processes that have such a word among theirs.
+fn running(word: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let words = processes.filter_map(|it| std::fs::read(it.path().join("cmdline")).ok());
+    words.map(|words| String::from_utf8_lossy(&words).replace('\0', " ")).filter(|it| it.contains(word)).collect()
+}
+
+/// Waits until no process has such a word among its own.
+fn until_none_runs(word: &str, limit: Duration) {
+    let end = Instant::now() + limit;
+    while !running(word).is_empty() {
+        assert!(Instant::now() < end, "left behind: {:?}", running(word));
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_script_is_measured_by_the_program_that_it_starts_and_leaves_nothing_behind() {
+    let script = Results::new("a script");
+    std::fs::write(&script.0, "\"$@\"\necho done\n").unwrap();
+    let (program, word) = (std::env::current_exe().unwrap(), format!("left-{}", std::process::id()));
+    let program = format!("'{}' --exact good --include-ignored {{socks}} {word}", program.display());
+    let (scripted, plain) =
+        (format!("scripted=cmd:sh \"{}\" {program}", script.path()), format!("plain=cmd:{program}"));
+    let arguments = ["--workload", "bulk-down-8", "--workload", "memory", "--subject", &scripted, "--subject", &plain];
+    let (output, results) = run("scripted", &arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let of = |subject, workload, metric: &str| {
+        let row = rows(&results, subject, workload).find(|row| row["metric"] == metric).unwrap();
+        row["median"].as_f64().unwrap()
+    };
+    for (workload, metric) in [("bulk-down-8", "cpu"), ("bulk-down-8", "memory"), ("memory", "peak")] {
+        let (scripted, plain) = (of("scripted", workload, metric), of("plain", workload, metric));
+        assert!(scripted > plain / 2.0 && scripted < plain * 3.0, "{workload} {metric}: {scripted} {plain}");
+    }
+    until_none_runs(&word, Duration::from_secs(2));
+}
+
+#[test]
+fn a_subject_is_called_as_a_person_wants_but_not_as_another_is() {
+    let refused = |words: &[&str]| {
+        let subjects = words.iter().flat_map(|words| ["--subject", words]);
+        complaint(&["run"].into_iter().chain(subjects).collect::<Vec<_>>())
+    };
+    assert!(
+        refused(&["cmd:a x", "cmd:/b/a y"]).contains("are called \"a\", ")
+            && refused(&["tor", "tor"]).contains("NAME=cmd:")
+    );
+    assert!(refused(&["x=cmd:a", "x=arti=a"]).contains("two subjects are called \"x\""));
+    assert!(refused(&["cmd:/x/direct"]).contains("\"direct\" is what a report calls something else"));
+    assert!(refused(&["my tor=cmd:a"]).contains("\"my tor\" is no name for a subject"));
+    assert!(refused(&["cmd:a \"b"]).contains("a \" is not closed"));
+}

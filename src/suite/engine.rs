@@ -101,7 +101,8 @@ fn subjects(words: &[String]) -> Result<Vec<Subject>, Error> {
     names.sort();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Error::Unknown(format!(
-            "two subjects are called {:?}, so that nobody could tell whose is what",
+            "two subjects are called {:?}, so that nobody could tell whose is what; NAME=cmd:… and NAME=arti=… \
+             give one another name",
             twice[0]
         )));
     }

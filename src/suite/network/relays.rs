@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use tokio::time::{Instant, sleep};
 
 use super::super::json::Value;
-use super::super::process::{Folder, Process, Usage};
+use super::super::process::{Folder, Process, Usage, version};
 use super::Network;
 
 /// How many there are of each kind.
@@ -73,8 +73,11 @@ pub struct Relays {
 /// The network that subjects are measured on.
 pub async fn open() -> Result<Network, String> {
     let Relays { processes, relays, lines, folder } = Relays::open("").await?;
-    let facts =
-        [("name", "ctor".into()), ("relays", Value::Number(relays.len() as f64)), ("version", version().into())];
+    let facts = [
+        ("name", "ctor".into()),
+        ("relays", Value::Number(relays.len() as f64)),
+        ("version", version("tor").unwrap_or_default().into()),
+    ];
     Ok(Network {
         facts: facts.map(|(name, value)| (name.to_owned(), value)).into(),
         torrc: format!("{TESTING}{lines}"),
@@ -90,8 +93,10 @@ impl Relays {
         let folder = Folder::new().map_err(|error| error.to_string())?;
         let kinds = [(Kind::Authority, AUTHORITIES), (Kind::Relay, RELAYS), (Kind::Exit, EXITS)];
         let kinds = kinds.into_iter().flat_map(|(kind, count)| core::iter::repeat_n(kind, count));
-        let relays = kinds.enumerate().map(|(number, kind)| Relay::new(folder.path(), number, kind));
-        let relays = relays.collect::<Result<Vec<_>, _>>()?;
+        let mut relays = Vec::new();
+        for (number, kind) in kinds.enumerate() {
+            relays.push(Relay::new(folder.path(), number, kind)?);
+        }
         let authorities = relays.iter().filter(|relay| relay.kind == Kind::Authority);
         let lines: String = authorities.map(Relay::line).collect();
         let mut processes = Vec::new();
@@ -255,12 +260,6 @@ fn fingerprint(data: &Path, nickname: &str, or_port: u16) -> Result<String, Stri
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let digits: Option<String> = said.lines().last().map(|line| line.split_whitespace().skip(1).collect());
     digits.filter(|_| output.status.success()).ok_or_else(|| format!("tor made no keys: {}", output.status))
-}
-
-/// What `tor --version` says first.
-fn version() -> String {
-    let output = Command::new("tor").args(["--version"]).output().map(|output| output.stdout).unwrap_or_default();
-    String::from_utf8_lossy(&output).lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
 }
 
 /// What points Arti at it; nothing where a key cannot be read.

@@ -9,9 +9,12 @@ mod folder;
 mod usage;
 
 use core::time::Duration;
-use std::io;
+use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::time::{Instant, sleep};
@@ -24,6 +27,10 @@ use self::usage::{Stat, family};
 const END_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is looked at meanwhile; ours.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How long a program may take to tell its version; ours.
+const VERSION_LIMIT: Duration = Duration::from_secs(5);
+/// The most that is kept of what a program or a person calls it, in characters; ours.
+const MAX_TEXT: usize = 400;
 
 /// A process, and those that it starts.
 pub struct Process {
@@ -93,11 +100,33 @@ impl Drop for Process {
     }
 }
 
+/// The first line of what a program says when it is asked for its version; nothing if it does not
+/// say.
+pub fn version(program: impl AsRef<OsStr>) -> Option<String> {
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut process = Process::start(&mut command).ok()?;
+    let output = process.output()?;
+    let (tell, told) = mpsc::channel();
+    // Who has given up waiting hears nothing.
+    let listen = move || {
+        let mut line = Vec::new();
+        let most = u64::try_from(MAX_TEXT).unwrap_or(u64::MAX);
+        let _ = BufReader::new(output.take(most)).read_until(b'\n', &mut line).map(|_| tell.send(line));
+    };
+    thread::Builder::new().name("bench version".to_owned()).spawn(listen).ok()?;
+    let line = told.recv_timeout(VERSION_LIMIT).ok()?;
+    let line = plain(String::from_utf8_lossy(&line).trim_end().trim_end_matches('.'));
+    (!line.is_empty()).then_some(line)
+}
+
+/// A text that can be shown: without control characters, and not too long.
+pub fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader};
-    use std::process::Stdio;
-
     use super::*;
     use crate::app::runtime;
 
@@ -163,5 +192,13 @@ mod tests {
             }
             assert_eq!(process.ended().and_then(|status| status.signal()), Some(9));
         });
+    }
+
+    #[test]
+    fn a_program_tells_its_version_in_a_line_or_nothing() {
+        assert!(version("sort").unwrap().starts_with("sort ("), "{:?}", version("sort"));
+        assert_eq!((version("/nowhere/x"), version("true")), (None, version("/bin/true")));
+        assert_eq!(plain("a\u{1b}[1mb\n\tc\u{7f}"), "a[1mbc");
+        assert_eq!(plain(&"x".repeat(MAX_TEXT + 1)).len(), MAX_TEXT);
     }
 }
