@@ -444,6 +444,41 @@ fn a_script_is_measured_by_the_program_that_it_starts_and_leaves_nothing_behind(
     until_none_runs(&word, Duration::from_secs(2));
 }
 
+/// A run under way, of that program or one that becomes it, with something measured already.
+fn under_way(name: &str, mut command: Command) -> (Child, Results) {
+    let (results, mark) = (Results::new(name), Results::new(&format!("mark-{name}")));
+    let subject = format!("good={} mark={}", bad("good"), mark.path());
+    command.args(["run", "--quick", "--json", results.path(), "--workload", "first-byte", "--workload", "concurrent"]);
+    command.args(["--repeats", "200", "--subject", "cepa", "--subject", &subject]).stdout(Stdio::null());
+    let child = command.spawn().unwrap();
+    let end = Instant::now() + PATIENCE;
+    while !mark.0.exists() {
+        assert!(Instant::now() < end, "nothing is measured");
+        thread::sleep(Duration::from_millis(20));
+    }
+    (child, results)
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_no_process_and_the_next_removes_its_folders() {
+    let (mut child, _results) = under_way("killed", bench(&[]));
+    let folder = format!("cepa-bench-{}-", child.id());
+    // The lab, ourselves, and the one whose arguments name no folder but its mark.
+    let mark = format!("mark-killed-{}", std::process::id());
+    assert!(running(&folder).len() >= 2 && !running(&mark).is_empty(), "{:?}", running(&folder));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until_none_runs(&folder, Duration::from_secs(5));
+    until_none_runs(&mark, Duration::from_secs(5));
+    let left = || {
+        let all = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
+        all.filter(|it| it.file_name().to_string_lossy().starts_with(&folder)).count()
+    };
+    assert!(left() >= 2);
+    run("after", &["--workload", "first-byte", "--subject", "cmd:/nowhere/tor"]);
+    assert_eq!(left(), 0);
+}
+
 #[test]
 fn a_subject_is_called_as_a_person_wants_but_not_as_another_is() {
     let refused = |words: &[&str]| {

@@ -6,6 +6,7 @@
 //! setpgid(2), waitid(2), proc(5).
 
 mod folder;
+mod keeper;
 mod usage;
 
 use core::time::Duration;
@@ -43,6 +44,7 @@ impl Process {
     /// Starts it, apart from the terminal's Ctrl-C, which is for us.
     pub fn start(command: &mut Command) -> io::Result<Process> {
         let child = command.process_group(0).spawn()?;
+        keeper::keep(child.id());
         Ok(Process { child, is_over: false })
     }
 
@@ -83,6 +85,7 @@ impl Process {
             return;
         }
         self.signal(Signal::KILL);
+        keeper::forget(self.id());
         // One that is gone has ended.
         let _ = self.child.wait();
         self.is_over = true;
