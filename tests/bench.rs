@@ -459,6 +459,40 @@ fn under_way(name: &str, mut command: Command) -> (Child, Results) {
     (child, results)
 }
 
+/// Sends a signal to a process, or to a group by a minus before its number.
+fn signal(name: &str, to: &str) {
+    assert!(Command::new("kill").args(["-s", name, "--", to]).status().unwrap().success());
+}
+
+/// What it ends with, within that time.
+fn status(child: &mut Child, limit: Duration) -> Option<i32> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(Instant::now() < end, "it does not end");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_closed_terminal_ends_a_run_as_ctrl_c_does_unless_it_is_to_be_ignored() {
+    let (mut child, results) = under_way("hangup", bench(&[]));
+    signal("HUP", &child.id().to_string());
+    assert_eq!(status(&mut child, PATIENCE), Some(130));
+    let value = results.read();
+    assert!(rows(&value, "good", "first-byte").next().is_some() && !value["whole"].as_bool().unwrap());
+    let mut ignoring = Command::new("sh");
+    ignoring.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_cepa-bench")]);
+    let (mut child, _results) = under_way("nohup", ignoring);
+    signal("HUP", &child.id().to_string());
+    thread::sleep(Duration::from_secs(2));
+    assert!(child.try_wait().unwrap().is_none());
+    signal("TERM", &child.id().to_string());
+    assert_eq!(status(&mut child, PATIENCE), Some(130));
+}
+
 #[test]
 fn a_run_that_is_killed_leaves_no_process_and_the_next_removes_its_folders() {
     let (mut child, _results) = under_way("killed", bench(&[]));

@@ -4,6 +4,8 @@
 //! machine does hits all alike, and samples of one turn are pairs. A fault ends that workload of
 //! that subject, and nothing else. Called by `mod.rs`. Spec: none.
 
+use core::future::poll_fn;
+use core::task::Poll;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -114,14 +116,13 @@ fn subjects(words: &[String]) -> Result<Vec<Subject>, Error> {
 }
 
 /// Measures, until all is done or one of these signals comes.
-pub async fn run(plan: Plan, [mut interrupt, mut terminate]: [Signal; 2]) -> Result<(Report, Ending), Error> {
+pub async fn run(plan: Plan, mut stops: Vec<Signal>) -> Result<(Report, Ending), Error> {
     let mut facts = machine();
     let (before, round_before) = noise::look();
     let mut run = Run::new(plan)?;
     let is_whole = tokio::select! {
         biased;
-        _ = interrupt.recv() => false,
-        _ = terminate.recv() => false,
+        () = any(&mut stops) => false,
         done = run.go() => done.map(|()| true)?,
     };
     let (after, round_after) = noise::look();
@@ -133,6 +134,15 @@ pub async fn run(plan: Plan, [mut interrupt, mut terminate]: [Signal; 2]) -> Res
         (true, true) => Ending::Whole,
     };
     Ok((report, ending))
+}
+
+/// Waits for the first of these signals.
+async fn any(stops: &mut [Signal]) {
+    poll_fn(|context| match stops.iter_mut().any(|stop| stop.poll_recv(context).is_ready()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
 }
 
 /// A run under way.

@@ -121,8 +121,11 @@ pub fn run(wish: &Wish) -> Result<(Report, Ending), Error> {
         opened.map_err(|error| Error::File(path.clone(), error))?;
     }
     let (report, ending) = runtime::executor()?.block_on(async {
-        let stop = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
-        engine::run(plan, stop).await
+        let mut stops = vec![signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+        if !process::is_hangup_ignored() {
+            stops.push(signal(SignalKind::hangup())?);
+        }
+        engine::run(plan, stops).await
     })?;
     if let Some(path) = &wish.json {
         std::fs::write(path, report.json()).map_err(|error| Error::File(path.clone(), error))?;
