@@ -514,6 +514,19 @@ fn a_run_that_is_killed_leaves_no_process_and_the_next_removes_its_folders() {
 }
 
 #[test]
+fn a_lab_ends_with_its_input_if_it_is_asked_to() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cepa-lab"));
+    command.args(["--relays", "6", "--network-only", "--until-eof"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut lab = command.spawn().unwrap();
+    lab.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    lab.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    thread::sleep(Duration::from_millis(500));
+    assert!(lab.try_wait().unwrap().is_none());
+    drop(lab.stdin.take());
+    assert_eq!(status(&mut lab, Duration::from_secs(5)), Some(0));
+}
+
+#[test]
 fn a_subject_is_called_as_a_person_wants_but_not_as_another_is() {
     let refused = |words: &[&str]| {
         let subjects = words.iter().flat_map(|words| ["--subject", words]);
