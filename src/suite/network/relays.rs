@@ -38,6 +38,8 @@ const CONSENSUS: &str = "cached-microdesc-consensus";
 /// Whom exits ask for names: nobody who would ask anybody else. Subjects name no names; tests serve
 /// them there.
 const RESOLV_CONF: &str = "nameserver 127.0.0.1\n";
+/// The option by which a C tor ends soon after the process that started it, should that be killed.
+pub const OWNER: &str = "__OwningControllerProcess";
 /// What keeps all to this machine.
 const TESTING: &str = "TestingTorNetwork 1\n";
 
@@ -201,7 +203,8 @@ impl Relay {
              AssumeReachable 1\nSocksPort 0\nShutdownWaitLength 0\nExtraInfoStatistics 0\n\
              PathsNeededToBuildCircuits 0.67\nTestingDirAuthVoteExit *\nTestingDirAuthVoteHSDir *\n\
              ServerDNSDetectHijacking 0\nServerDNSResolvConfFile {data}/resolv.conf\n\
-             Log notice file {data}/notice.log\n"
+             Log notice file {data}/notice.log\n{OWNER} {}\n",
+            std::process::id()
         );
         let ours = match self.kind {
             Kind::Authority => format!(
@@ -305,6 +308,7 @@ mod tests {
             relay.write_torrc(&format!("TestingTorNetwork 1\n{}", relay.line())).unwrap();
             let torrc = fs::read_to_string(relay.torrc()).unwrap();
             assert!(torrc.starts_with("TestingTorNetwork 1\nDirAuthority tor0 orport=1 "), "{torrc}");
+            assert!(torrc.contains(&format!("\n__OwningControllerProcess {}\n", std::process::id())), "{torrc}");
             assert!(torrc.contains("ServerDNSDetectHijacking 0\n") && torrc.contains("/resolv.conf\n"), "{torrc}");
             assert_eq!(torrc.contains("V3AuthoritativeDirectory 1\n"), kind == Kind::Authority);
             assert_eq!(torrc.contains("ExitPolicy accept *:*\n"), kind == Kind::Exit);

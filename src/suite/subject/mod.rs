@@ -271,4 +271,17 @@ mod tests {
         assert!(about("arti=/usr/bin/sort").unwrap().starts_with("sort ("));
         assert_eq!(about("arti=/nowhere/arti"), None);
     }
+
+    #[test]
+    fn a_tor_is_told_whom_to_end_with_and_others_are_not() {
+        let folder = Folder::new().unwrap();
+        let home = Home { folder, socks: (Ipv4Addr::LOCALHOST, 1).into(), arti: None };
+        let arguments = |program: &dyn Program| {
+            let command = program.command(&home).unwrap();
+            command.get_args().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let owner = ["--__OwningControllerProcess".to_owned(), std::process::id().to_string()];
+        assert!(arguments(&tor::Tor).ends_with(&owner));
+        assert!(!arguments(&command::Line::parse("a {torrc}").unwrap()).contains(&owner[0]));
+    }
 }
