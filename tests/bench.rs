@@ -7,8 +7,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
 #![allow(clippy::disallowed_methods, reason = "a test of a program reads a clock and its arguments, and waits")]
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -540,4 +542,47 @@ fn a_subject_is_called_as_a_person_wants_but_not_as_another_is() {
     assert!(refused(&["cmd:/x/direct"]).contains("\"direct\" is what a report calls something else"));
     assert!(refused(&["my tor=cmd:a"]).contains("\"my tor\" is no name for a subject"));
     assert!(refused(&["cmd:a \"b"]).contains("a \" is not closed"));
+}
+
+/// Whoever must try everything has it; others may lack it.
+fn has_gencert() -> bool {
+    let is_there = Command::new("tor-gencert").arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    assert!(is_there || std::env::var("CEPA_INTEROP").is_err(), "there is no tor-gencert");
+    is_there
+}
+
+#[test]
+fn ctrl_c_is_heard_while_keys_are_made() {
+    if !has_gencert() {
+        println!("not tried: there is no tor-gencert");
+        return;
+    }
+    for whom in ["-", ""] {
+        let mut command = bench(&["run", "--quick", "--network", "ctor", "--subject", "cepa"]);
+        command.process_group(0).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let path = format!("/proc/{0}/task/{0}/children", child.id());
+        let children = || {
+            let all = std::fs::read_to_string(&path).unwrap_or_default();
+            all.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let is_gencert = |child: &String| {
+            std::fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name.trim() == "tor-gencert")
+        };
+        let end = Instant::now() + PATIENCE;
+        while !children().iter().any(is_gencert) {
+            assert!(Instant::now() < end && child.try_wait().unwrap().is_none(), "no keys are made");
+        }
+        // The terminal tells all of its group.
+        signal("INT", &format!("{whom}{}", child.id()));
+        let mut seen = BTreeSet::new();
+        while child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < end, "it does not end");
+            seen.extend(children());
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(130), ""), "{whom}");
+        // The shell that is there for all, and those that make the keys of one relay.
+        assert!(seen.len() <= 3, "{seen:?}");
+    }
 }

@@ -11,9 +11,11 @@ use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::super::json::Value;
@@ -98,6 +100,8 @@ impl Relays {
         let mut relays = Vec::new();
         for (number, kind) in kinds.enumerate() {
             relays.push(Relay::new(folder.path(), number, kind)?);
+            // Keys take their time, and whoever has had enough is to be heard.
+            yield_now().await;
         }
         let authorities = relays.iter().filter(|relay| relay.kind == Kind::Authority);
         let lines: String = authorities.map(Relay::line).collect();
@@ -237,6 +241,8 @@ fn certify(data: &Path, dir_port: u16) -> Result<String, String> {
         .args(["--create-identity-key", "--passphrase-fd", "0", "-m", "12", "-a"])
         .arg(format!("127.0.0.1:{dir_port}"))
         .current_dir(&keys)
+        // Ctrl-C is for us, or it would seem to have failed.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -258,6 +264,7 @@ fn fingerprint(data: &Path, nickname: &str, or_port: u16) -> Result<String, Stri
         .args(["--Nickname", nickname, "--ORPort", &or_port.to_string(), "--Log", "err stderr"])
         .arg("--DataDirectory")
         .arg(data)
+        .process_group(0)
         .output()
         .map_err(|error| format!("tor: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
