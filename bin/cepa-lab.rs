@@ -15,7 +15,7 @@ use cepa::lab::{RelayIds, TlsProvider, town};
 
 const USAGE: &str = "\
 usage: cepa-lab [--relays N] [--listed N] [--seed N] [--latency MS] [--port N] [--villain NAME]
-                [--torrc-out FILE] [--arti-out FILE] [--socks-port N | --network-only]
+                [--torrc-out FILE] [--arti-out FILE] [--socks-port N | --network-only] [--until-eof]
        cepa-lab probe [--tls graviola|portable] ADDR:PORT [FINGERPRINT]
 
 Without a command: runs a private Tor network on 127.0.0.1, and a client on it, until Ctrl-C.
@@ -31,6 +31,7 @@ printed. Other Tor clients can use the network with the lines printed, or writte
   --arti-out FILE    the same for Arti
   --socks-port N     the client listens there (without it, on any free port)
   --network-only     no client of our own
+  --until-eof        ends as well when its standard input does: with whoever started it
 
 probe: dials the relay at ADDR:PORT (an IP address, [IPv6] in brackets), proves its identities
 and prints what it said. FINGERPRINT is who it must be: 40 hex digits (RSA), or 43 characters
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     }
     let done = match arguments.split_first() {
         Some((&"probe", rest)) => target(rest).map(|target| probe(&target)),
-        _ => wish(&arguments).map(|wish| run(&wish)),
+        _ => wish(&arguments).map(|(wish, until)| run(&wish, until)),
     };
     done.unwrap_or_else(|complaint| {
         eprintln!("cepa-lab: {complaint}\n\n{USAGE}");
@@ -52,7 +53,24 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(wish: &town::Wish) -> ExitCode {
+/// Until when a network runs, unless Ctrl-C ends it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// For good.
+    CtrlC,
+    /// Its input is over.
+    Eof,
+}
+
+fn run(wish: &town::Wish, until: Until) -> ExitCode {
+    if until == Until::Eof {
+        std::thread::spawn(|| {
+            // What cannot be read is over too.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            // It keeps nothing that would have to be saved.
+            std::process::exit(0);
+        });
+    }
     match town::run(wish) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -80,9 +98,9 @@ fn say(text: &str) -> ExitCode {
     }
 }
 
-/// What network the arguments ask for, or what is wrong with them.
-fn wish(arguments: &[&str]) -> Result<town::Wish, String> {
-    let mut wish = town::Wish::default();
+/// What network the arguments ask for, and until when; or what is wrong with them.
+fn wish(arguments: &[&str]) -> Result<(town::Wish, Until), String> {
+    let (mut wish, mut until) = (town::Wish::default(), Until::CtrlC);
     let mut rest = arguments.iter();
     while let Some(&flag) = rest.next() {
         let mut value = || rest.next().copied().ok_or_else(|| format!("{flag} wants a value"));
@@ -97,10 +115,11 @@ fn wish(arguments: &[&str]) -> Result<town::Wish, String> {
             "--arti-out" => wish.arti = Some(PathBuf::from(value()?)),
             "--socks-port" => wish.socks_port = Some(number(flag, value()?)?),
             "--network-only" => wish.network_only = true,
+            "--until-eof" => until = Until::Eof,
             other if other.starts_with('-') => {
                 return Err(format!(
                     "unknown flag {other:?}; known: --relays, --listed, --seed, --latency, --port, --villain, \
-                     --torrc-out, --arti-out, --socks-port, --network-only"
+                     --torrc-out, --arti-out, --socks-port, --network-only, --until-eof"
                 ));
             }
             other => return Err(format!("unknown command {other:?}; known: probe, or flags for a network")),
@@ -122,7 +141,7 @@ fn wish(arguments: &[&str]) -> Result<town::Wish, String> {
     if wish.plan.relays < LEAST_RELAYS {
         return Err(format!("--relays {}: a network has at least {LEAST_RELAYS}", wish.plan.relays));
     }
-    Ok(wish)
+    Ok((wish, until))
 }
 
 fn number<T: std::str::FromStr>(flag: &str, text: &str) -> Result<T, String> {

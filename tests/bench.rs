@@ -7,11 +7,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
 #![allow(clippy::disallowed_methods, reason = "a test of a program reads a clock and its arguments, and waits")]
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -518,4 +520,183 @@ fn odd_arguments_and_outputs_are_no_reason_to_panic() {
     let output = bench(&["list"]).stdout(full()).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).starts_with("cepa-bench: standard output: "));
+}
+
+/// The processes that have such a word among theirs.
+fn running(word: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let words = processes.filter_map(|it| std::fs::read(it.path().join("cmdline")).ok());
+    words.map(|words| String::from_utf8_lossy(&words).replace('\0', " ")).filter(|it| it.contains(word)).collect()
+}
+
+/// Waits until no process has such a word among its own.
+fn until_none_runs(word: &str, limit: Duration) {
+    let end = Instant::now() + limit;
+    while !running(word).is_empty() {
+        assert!(Instant::now() < end, "left behind: {:?}", running(word));
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_script_is_measured_by_the_program_that_it_starts_and_leaves_nothing_behind() {
+    let script = Results::new("a script");
+    std::fs::write(&script.0, "\"$@\"\necho done\n").unwrap();
+    let (program, word) = (std::env::current_exe().unwrap(), format!("left-{}", std::process::id()));
+    let program = format!("'{}' --exact good --include-ignored {{socks}} {word}", program.display());
+    let (scripted, plain) =
+        (format!("scripted=cmd:sh \"{}\" {program}", script.path()), format!("plain=cmd:{program}"));
+    let arguments = ["--workload", "bulk-down-8", "--workload", "memory", "--subject", &scripted, "--subject", &plain];
+    let (output, results) = run("scripted", &arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let of = |subject, workload, metric: &str| {
+        let row = rows(&results, subject, workload).find(|row| row["metric"] == metric).unwrap();
+        row["median"].as_f64().unwrap()
+    };
+    for (workload, metric) in [("bulk-down-8", "cpu"), ("bulk-down-8", "memory"), ("memory", "peak")] {
+        let (scripted, plain) = (of("scripted", workload, metric), of("plain", workload, metric));
+        assert!(scripted > plain / 2.0 && scripted < plain * 3.0, "{workload} {metric}: {scripted} {plain}");
+    }
+    until_none_runs(&word, Duration::from_secs(2));
+}
+
+/// A run under way, of that program or one that becomes it, with something measured already.
+fn under_way(name: &str, mut command: Command) -> (Child, Results) {
+    let (results, mark) = (Results::new(name), Results::new(&format!("mark-{name}")));
+    let subject = format!("good={} mark={}", bad("good"), mark.path());
+    command.args(["run", "--quick", "--json", results.path(), "--workload", "first-byte", "--workload", "concurrent"]);
+    command.args(["--repeats", "200", "--subject", "cepa", "--subject", &subject]).stdout(Stdio::null());
+    let child = command.spawn().unwrap();
+    let end = Instant::now() + PATIENCE;
+    while !mark.0.exists() {
+        assert!(Instant::now() < end, "nothing is measured");
+        thread::sleep(Duration::from_millis(20));
+    }
+    (child, results)
+}
+
+/// Sends a signal to a process, or to a group by a minus before its number.
+fn signal(name: &str, to: &str) {
+    assert!(Command::new("kill").args(["-s", name, "--", to]).status().unwrap().success());
+}
+
+/// What it ends with, within that time.
+fn status(child: &mut Child, limit: Duration) -> Option<i32> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(Instant::now() < end, "it does not end");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_closed_terminal_ends_a_run_as_ctrl_c_does_unless_it_is_to_be_ignored() {
+    let (mut child, results) = under_way("hangup", bench(&[]));
+    signal("HUP", &child.id().to_string());
+    assert_eq!(status(&mut child, PATIENCE), Some(130));
+    let value = results.read();
+    assert!(rows(&value, "good", "first-byte").next().is_some() && !value["whole"].as_bool().unwrap());
+    let mut ignoring = Command::new("sh");
+    ignoring.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_cepa-bench")]);
+    let (mut child, _results) = under_way("nohup", ignoring);
+    signal("HUP", &child.id().to_string());
+    thread::sleep(Duration::from_secs(2));
+    assert!(child.try_wait().unwrap().is_none());
+    signal("TERM", &child.id().to_string());
+    assert_eq!(status(&mut child, PATIENCE), Some(130));
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_no_process_and_the_next_removes_its_folders() {
+    let (mut child, _results) = under_way("killed", bench(&[]));
+    let folder = format!("cepa-bench-{}-", child.id());
+    // The lab, ourselves, and the one whose arguments name no folder but its mark.
+    let mark = format!("mark-killed-{}", std::process::id());
+    assert!(running(&folder).len() >= 2 && !running(&mark).is_empty(), "{:?}", running(&folder));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until_none_runs(&folder, Duration::from_secs(5));
+    until_none_runs(&mark, Duration::from_secs(5));
+    let left = || {
+        let all = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
+        all.filter(|it| it.file_name().to_string_lossy().starts_with(&folder)).count()
+    };
+    assert!(left() >= 2);
+    run("after", &["--workload", "first-byte", "--subject", "cmd:/nowhere/tor"]);
+    assert_eq!(left(), 0);
+}
+
+#[test]
+fn a_lab_ends_with_its_input_if_it_is_asked_to() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cepa-lab"));
+    command.args(["--relays", "6", "--network-only", "--until-eof"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut lab = command.spawn().unwrap();
+    lab.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    lab.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    thread::sleep(Duration::from_millis(500));
+    assert!(lab.try_wait().unwrap().is_none());
+    drop(lab.stdin.take());
+    assert_eq!(status(&mut lab, Duration::from_secs(5)), Some(0));
+}
+
+#[test]
+fn a_subject_is_called_as_a_person_wants_but_not_as_another_is() {
+    let refused = |words: &[&str]| {
+        let subjects = words.iter().flat_map(|words| ["--subject", words]);
+        complaint(&["run"].into_iter().chain(subjects).collect::<Vec<_>>())
+    };
+    assert!(
+        refused(&["cmd:a x", "cmd:/b/a y"]).contains("are called \"a\", ")
+            && refused(&["tor", "tor"]).contains("NAME=cmd:")
+    );
+    assert!(refused(&["x=cmd:a", "x=arti=a"]).contains("two subjects are called \"x\""));
+    assert!(refused(&["cmd:/x/direct"]).contains("\"direct\" is what a report calls something else"));
+    assert!(refused(&["my tor=cmd:a"]).contains("\"my tor\" is no name for a subject"));
+    assert!(refused(&["cmd:a \"b"]).contains("a \" is not closed"));
+}
+
+/// Whoever must try everything has it; others may lack it.
+fn has_gencert() -> bool {
+    let is_there = Command::new("tor-gencert").arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    assert!(is_there || std::env::var("CEPA_INTEROP").is_err(), "there is no tor-gencert");
+    is_there
+}
+
+#[test]
+fn ctrl_c_is_heard_while_keys_are_made() {
+    if !has_gencert() {
+        println!("not tried: there is no tor-gencert");
+        return;
+    }
+    for whom in ["-", ""] {
+        let mut command = bench(&["run", "--quick", "--network", "ctor", "--subject", "cepa"]);
+        command.process_group(0).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let path = format!("/proc/{0}/task/{0}/children", child.id());
+        let children = || {
+            let all = std::fs::read_to_string(&path).unwrap_or_default();
+            all.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let is_gencert = |child: &String| {
+            std::fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name.trim() == "tor-gencert")
+        };
+        let end = Instant::now() + PATIENCE;
+        while !children().iter().any(is_gencert) {
+            assert!(Instant::now() < end && child.try_wait().unwrap().is_none(), "no keys are made");
+        }
+        // The terminal tells all of its group.
+        signal("INT", &format!("{whom}{}", child.id()));
+        let mut seen = BTreeSet::new();
+        while child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < end, "it does not end");
+            seen.extend(children());
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(130), ""), "{whom}");
+        // The shell that is there for all, and those that make the keys of one relay.
+        assert!(seen.len() <= 3, "{seen:?}");
+    }
 }

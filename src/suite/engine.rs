@@ -6,6 +6,8 @@
 //! that its samples owe nothing to those before: a client keeps its guard, and its luck with it. A
 //! fault ends that workload of that subject, and nothing else. Called by `mod.rs`. Spec: none.
 
+use core::future::poll_fn;
+use core::task::Poll;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -114,7 +116,8 @@ fn subjects(words: &[String]) -> Result<Vec<Subject>, Error> {
     names.sort();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Error::Unknown(format!(
-            "two subjects are called {:?}, so that nobody could tell whose is what",
+            "two subjects are called {:?}, so that nobody could tell whose is what; NAME=cmd:… and NAME=arti=… \
+             give one another name",
             twice[0]
         )));
     }
@@ -126,13 +129,12 @@ fn subjects(words: &[String]) -> Result<Vec<Subject>, Error> {
 }
 
 /// Measures, until all is done or one of these signals comes.
-pub async fn run(plan: Plan, [mut interrupt, mut terminate]: [Signal; 2]) -> Result<(Report, Ending), Error> {
+pub async fn run(plan: Plan, mut stops: Vec<Signal>) -> Result<(Report, Ending), Error> {
     let mut facts = machine();
     let mut run = Run::new(plan)?;
     let is_whole = tokio::select! {
         biased;
-        _ = interrupt.recv() => false,
-        _ = terminate.recv() => false,
+        () = any(&mut stops) => false,
         done = run.go() => done.map(|()| true)?,
     };
     run.noise.look();
@@ -144,6 +146,15 @@ pub async fn run(plan: Plan, [mut interrupt, mut terminate]: [Signal; 2]) -> Res
         (true, true) => Ending::Whole,
     };
     Ok((report, ending))
+}
+
+/// Waits for the first of these signals.
+async fn any(stops: &mut [Signal]) {
+    poll_fn(|context| match stops.iter_mut().any(|stop| stop.poll_recv(context).is_ready()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
 }
 
 /// A run under way.

@@ -126,8 +126,11 @@ pub fn run(wish: &Wish, show: impl FnOnce(&Report)) -> Result<Ending, Error> {
     // Better known now than in an hour.
     let place = wish.json.as_deref().map(look).transpose()?;
     let (report, ending) = runtime::executor()?.block_on(async {
-        let stop = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
-        engine::run(plan, stop).await
+        let mut stops = vec![signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+        if !process::is_hangup_ignored() {
+            stops.push(signal(SignalKind::hangup())?);
+        }
+        engine::run(plan, stops).await
     })?;
     show(&report);
     if ending == Ending::Interrupted && report.rows.is_empty() {

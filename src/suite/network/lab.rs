@@ -25,8 +25,9 @@ pub async fn open(listed: usize, seed: u64) -> Result<Network, String> {
     let mut command = Command::new(beside("cepa-lab")?);
     command.args(["--network-only", "--seed", &seed.to_string(), "--listed", &listed.to_string()]);
     command.arg("--torrc-out").arg(&torrc).arg("--arti-out").arg(&arti);
-    let mut process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()))
-        .map_err(|error| format!("cepa-lab: {error}"))?;
+    // Its input is ours to close, which happens whatever becomes of us.
+    command.arg("--until-eof").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut process = Process::start(&mut command).map_err(|error| format!("cepa-lab: {error}"))?;
     let output = process.output().ok_or("cepa-lab: it cannot be heard")?;
     let (tell, told) = oneshot::channel();
     // It says something only once both files are whole.

@@ -10,7 +10,7 @@ mod relays;
 
 use std::path::{Path, PathBuf};
 
-pub use self::relays::Relays;
+pub use self::relays::{OWNER, Relays};
 use super::Error;
 use super::json::Value;
 use super::process::{Folder, Process, Usage};

@@ -11,13 +11,15 @@ use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::super::json::Value;
-use super::super::process::{Folder, Process, Usage};
+use super::super::process::{Folder, Process, Usage, version};
 use super::Network;
 
 /// How many there are of each kind.
@@ -38,6 +40,8 @@ const CONSENSUS: &str = "cached-microdesc-consensus";
 /// Whom exits ask for names: nobody who would ask anybody else. Subjects name no names; tests serve
 /// them there.
 const RESOLV_CONF: &str = "nameserver 127.0.0.1\n";
+/// The option by which a C tor ends soon after the process that started it, should that be killed.
+pub const OWNER: &str = "__OwningControllerProcess";
 /// What keeps all to this machine.
 const TESTING: &str = "TestingTorNetwork 1\n";
 
@@ -73,8 +77,11 @@ pub struct Relays {
 /// The network that subjects are measured on.
 pub async fn open() -> Result<Network, String> {
     let Relays { processes, relays, lines, folder } = Relays::open("").await?;
-    let facts =
-        [("name", "ctor".into()), ("relays", Value::Number(relays.len() as f64)), ("version", version().into())];
+    let facts = [
+        ("name", "ctor".into()),
+        ("relays", Value::Number(relays.len() as f64)),
+        ("version", version("tor").unwrap_or_default().into()),
+    ];
     Ok(Network {
         facts: facts.map(|(name, value)| (name.to_owned(), value)).into(),
         torrc: format!("{TESTING}{lines}"),
@@ -90,8 +97,12 @@ impl Relays {
         let folder = Folder::new().map_err(|error| error.to_string())?;
         let kinds = [(Kind::Authority, AUTHORITIES), (Kind::Relay, RELAYS), (Kind::Exit, EXITS)];
         let kinds = kinds.into_iter().flat_map(|(kind, count)| core::iter::repeat_n(kind, count));
-        let relays = kinds.enumerate().map(|(number, kind)| Relay::new(folder.path(), number, kind));
-        let relays = relays.collect::<Result<Vec<_>, _>>()?;
+        let mut relays = Vec::new();
+        for (number, kind) in kinds.enumerate() {
+            relays.push(Relay::new(folder.path(), number, kind)?);
+            // Keys take their time, and whoever has had enough is to be heard.
+            yield_now().await;
+        }
         let authorities = relays.iter().filter(|relay| relay.kind == Kind::Authority);
         let lines: String = authorities.map(Relay::line).collect();
         let mut processes = Vec::new();
@@ -196,7 +207,8 @@ impl Relay {
              AssumeReachable 1\nSocksPort 0\nShutdownWaitLength 0\nExtraInfoStatistics 0\n\
              PathsNeededToBuildCircuits 0.67\nTestingDirAuthVoteExit *\nTestingDirAuthVoteHSDir *\n\
              ServerDNSDetectHijacking 0\nServerDNSResolvConfFile {data}/resolv.conf\n\
-             Log notice file {data}/notice.log\n"
+             Log notice file {data}/notice.log\n{OWNER} {}\n",
+            std::process::id()
         );
         let ours = match self.kind {
             Kind::Authority => format!(
@@ -229,6 +241,8 @@ fn certify(data: &Path, dir_port: u16) -> Result<String, String> {
         .args(["--create-identity-key", "--passphrase-fd", "0", "-m", "12", "-a"])
         .arg(format!("127.0.0.1:{dir_port}"))
         .current_dir(&keys)
+        // Ctrl-C is for us, or it would seem to have failed.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -250,17 +264,12 @@ fn fingerprint(data: &Path, nickname: &str, or_port: u16) -> Result<String, Stri
         .args(["--Nickname", nickname, "--ORPort", &or_port.to_string(), "--Log", "err stderr"])
         .arg("--DataDirectory")
         .arg(data)
+        .process_group(0)
         .output()
         .map_err(|error| format!("tor: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let digits: Option<String> = said.lines().last().map(|line| line.split_whitespace().skip(1).collect());
     digits.filter(|_| output.status.success()).ok_or_else(|| format!("tor made no keys: {}", output.status))
-}
-
-/// What `tor --version` says first.
-fn version() -> String {
-    let output = Command::new("tor").args(["--version"]).output().map(|output| output.stdout).unwrap_or_default();
-    String::from_utf8_lossy(&output).lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
 }
 
 /// What points Arti at it; nothing where a key cannot be read.
@@ -306,6 +315,7 @@ mod tests {
             relay.write_torrc(&format!("TestingTorNetwork 1\n{}", relay.line())).unwrap();
             let torrc = fs::read_to_string(relay.torrc()).unwrap();
             assert!(torrc.starts_with("TestingTorNetwork 1\nDirAuthority tor0 orport=1 "), "{torrc}");
+            assert!(torrc.contains(&format!("\n__OwningControllerProcess {}\n", std::process::id())), "{torrc}");
             assert!(torrc.contains("ServerDNSDetectHijacking 0\n") && torrc.contains("/resolv.conf\n"), "{torrc}");
             assert_eq!(torrc.contains("V3AuthoritativeDirectory 1\n"), kind == Kind::Authority);
             assert_eq!(torrc.contains("ExitPolicy accept *:*\n"), kind == Kind::Exit);

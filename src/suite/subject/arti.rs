@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use super::super::process::version;
 use super::{Home, Program};
 
 /// The one there.
@@ -14,6 +15,10 @@ pub struct Arti(pub PathBuf);
 impl Program for Arti {
     fn name(&self) -> String {
         "arti".to_owned()
+    }
+
+    fn about(&self) -> Option<String> {
+        version(&self.0)
     }
 
     fn command(&self, home: &Home) -> Result<Command, String> {

@@ -5,6 +5,7 @@
 use std::process::Command;
 
 use super::super::network::beside;
+use super::super::process::version;
 use super::{Home, Program};
 
 /// Its name.
@@ -16,6 +17,10 @@ pub struct Cepa;
 impl Program for Cepa {
     fn name(&self) -> String {
         NAME.to_owned()
+    }
+
+    fn about(&self) -> Option<String> {
+        version(beside(NAME).ok()?)
     }
 
     fn command(&self, home: &Home) -> Result<Command, String> {

@@ -26,13 +26,21 @@ pub const DIRECT: &str = "direct";
 /// The name of ourselves in this process.
 pub const INSIDE: &str = "inside";
 
+/// What is written before the path of an Arti.
+const ARTI: &str = "arti=";
+/// What is written before a command.
+const COMMAND: &str = "cmd:";
+/// The longest name that a person gives; ours, what a table has room for.
+const MAX_NAME: usize = 40;
+
 /// All subjects, as the command line names them, and what they are.
-pub const KNOWN: [(&str, &str); 5] = [
+pub const KNOWN: [(&str, &str); 6] = [
     (cepa::NAME, "the cepa beside this program, as a process (the default)"),
     (INSIDE, "cepa in this process, for what no other program tells: circuits, hop by hop"),
     (tor::NAME, "the C tor on the PATH"),
     ("arti=PATH", "the Arti there"),
     ("cmd:COMMAND", "any program with a SOCKS port: {torrc} is a file, {socks} ADDR:PORT, {data} a folder"),
+    ("NAME=cmd:COMMAND", "the same by a name of your own, as is NAME=arti=PATH: two builds of one program in one run"),
 ];
 
 /// A program with a SOCKS port.
@@ -40,8 +48,32 @@ pub trait Program {
     /// What it is called in a report.
     fn name(&self) -> String;
 
+    /// What it is, in a line: what it says of its version, or how it was asked for.
+    #[allow(dead_code, reason = "no report has room for it yet")]
+    fn about(&self) -> Option<String>;
+
     /// How it is started.
     fn command(&self, home: &Home) -> Result<Command, String>;
+}
+
+/// A program by a name that a person gave it.
+struct Named {
+    name: String,
+    program: Box<dyn Program>,
+}
+
+impl Program for Named {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn about(&self) -> Option<String> {
+        self.program.about()
+    }
+
+    fn command(&self, home: &Home) -> Result<Command, String> {
+        self.program.command(home)
+    }
 }
 
 /// Who is measured.
@@ -57,21 +89,20 @@ pub enum Subject {
 impl Subject {
     /// What the command line asks for.
     pub fn parse(words: &str) -> Result<Subject, String> {
-        let program: Box<dyn Program> = match words {
-            INSIDE => return Ok(Subject::Inside),
-            cepa::NAME => Box::new(cepa::Cepa),
-            tor::NAME => Box::new(tor::Tor),
-            _ => match (words.strip_prefix("arti="), words.strip_prefix("cmd:")) {
-                (Some(path), _) if !path.is_empty() => Box::new(arti::Arti(PathBuf::from(path))),
-                (_, Some(line)) if !line.trim().is_empty() => Box::new(command::Line(line.to_owned())),
-                _ => {
-                    return Err(format!(
-                        "unknown subject {words:?}; known: {}",
-                        KNOWN.map(|(name, _)| name).join(", ")
-                    ));
-                }
-            },
+        if words == INSIDE {
+            return Ok(Subject::Inside);
+        }
+        let given = words.split_once('=').filter(|(_, rest)| rest.starts_with(ARTI) || rest.starts_with(COMMAND));
+        let program = match given.filter(|_| !words.starts_with(COMMAND)) {
+            Some((name, rest)) => Box::new(Named { name: check(name)?, program: program(rest)? }),
+            None => program(words)?,
         };
+        let name = program.name();
+        if [DIRECT, INSIDE].contains(&name.as_str()) {
+            return Err(format!(
+                "{words:?}: {name:?} is what a report calls something else; NAME=cmd:… and NAME=arti=… give another name"
+            ));
+        }
         Ok(Subject::Program(program))
     }
 
@@ -81,6 +112,30 @@ impl Subject {
             Subject::Program(program) => program.name(),
             Subject::Inside => INSIDE.to_owned(),
             Subject::Direct => DIRECT.to_owned(),
+        }
+    }
+}
+
+/// A program, by its own name.
+fn program(words: &str) -> Result<Box<dyn Program>, String> {
+    Ok(match (words, words.strip_prefix(ARTI), words.strip_prefix(COMMAND)) {
+        (cepa::NAME, ..) => Box::new(cepa::Cepa),
+        (tor::NAME, ..) => Box::new(tor::Tor),
+        (_, Some(path), _) if !path.is_empty() => Box::new(arti::Arti(PathBuf::from(path))),
+        (_, _, Some(line)) if !line.trim().is_empty() => Box::new(command::Line::parse(line)?),
+        _ => {
+            return Err(format!("unknown subject {words:?}; known: {}", KNOWN.map(|(name, _)| name).join(", ")));
+        }
+    })
+}
+
+/// A name that a person may give.
+fn check(name: &str) -> Result<String, String> {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match name.chars().all(is_good) && (1..=MAX_NAME).contains(&name.len()) {
+        true => Ok(name.to_owned()),
+        false => {
+            Err(format!("{name:?} is no name for a subject: 1 to {MAX_NAME} letters, digits, \".\", \"_\" and \"-\""))
         }
     }
 }
@@ -175,9 +230,58 @@ mod tests {
             assert_eq!(name(words).as_deref(), Ok(expected));
         }
         assert_eq!(name("cmd:/opt/my-tor -f {torrc}").as_deref(), Ok("my-tor"));
-        for words in ["Tor", "arti=", "cmd:", "cmd: ", "direct", ""] {
+        for words in ["Tor", "arti=", "cmd:", "cmd: ", "direct", "", "x=cmd:", "x=arti=", "x=tor"] {
             let complaint = name(words).unwrap_err();
             assert!(KNOWN.iter().all(|(known, _)| complaint.contains(known)), "{complaint}");
         }
+        assert!(name("cmd:a 'b").unwrap_err().contains("a ' is not closed"));
+    }
+
+    #[test]
+    fn a_person_may_give_a_name_and_none_is_called_as_something_else_is() {
+        let name = |words: &str| Subject::parse(words).map(|subject| subject.name());
+        for (words, expected) in [
+            ("old=cmd:/opt/tor -f {torrc}", "old"),
+            ("new_1.2-x=arti=/x/arti", "new_1.2-x"),
+            ("arti=cmd:/x/arti", "arti"),
+            ("cmd:env A=cmd:b", "env"),
+            ("arti=/a=cmd:b", "arti"),
+            ("far=cmd:/x/direct", "far"),
+        ] {
+            assert_eq!(name(words).as_deref(), Ok(expected), "{words}");
+        }
+        for words in ["=cmd:a", "a b=cmd:a", "\u{1b}[1m=cmd:a", &format!("{}=arti=a", "x".repeat(MAX_NAME + 1))] {
+            let complaint = name(words).unwrap_err();
+            assert!(complaint.contains("is no name for a subject") && !complaint.contains('\u{1b}'), "{complaint}");
+        }
+        for words in ["cmd:/x/direct", "cmd:'inside' x", "direct=cmd:a", "inside=arti=a"] {
+            let complaint = name(words).unwrap_err();
+            assert!(complaint.contains("is what a report calls something else"), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn each_program_tells_what_it_is() {
+        let about = |words: &str| match Subject::parse(words) {
+            Ok(Subject::Program(program)) => program.about(),
+            _ => None,
+        };
+        assert_eq!(about("x=cmd:a \u{1b}b").as_deref(), Some("a b"));
+        // Any program that has a version is like an Arti in this.
+        assert!(about("arti=/usr/bin/sort").unwrap().starts_with("sort ("));
+        assert_eq!(about("arti=/nowhere/arti"), None);
+    }
+
+    #[test]
+    fn a_tor_is_told_whom_to_end_with_and_others_are_not() {
+        let folder = Folder::new().unwrap();
+        let home = Home { folder, socks: (Ipv4Addr::LOCALHOST, 1).into(), arti: None };
+        let arguments = |program: &dyn Program| {
+            let command = program.command(&home).unwrap();
+            command.get_args().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let owner = ["--__OwningControllerProcess".to_owned(), std::process::id().to_string()];
+        assert!(arguments(&tor::Tor).ends_with(&owner));
+        assert!(!arguments(&command::Line::parse("a {torrc}").unwrap()).contains(&owner[0]));
     }
 }
