@@ -17,10 +17,12 @@ usage: cepa-bench run [--quick] [--workload NAME]… [--subject SUBJECT]… [--n
 
 run: measures each subject by each workload, in turns on the same network of this machine, and
 prints a table. Exit status 0, or 1 if something could not be measured, 2 if nothing could or the
-results cannot be written, 130 after Ctrl-C, which keeps what was measured.
+results cannot be written, 130 after Ctrl-C or a closed terminal, which keeps what was measured.
   --quick            within a minute, and less sure
   --workload NAME    only that one; may be given again (all)
-  --subject SUBJECT  cepa, inside, tor, arti=PATH, 'cmd:COMMAND'; may be given again (cepa and inside)
+  --subject SUBJECT  cepa, inside, tor, arti=PATH, 'cmd:COMMAND', or NAME=arti=PATH and
+                     'NAME=cmd:COMMAND' by a name of your own; words are quoted as in a shell;
+                     may be given again (cepa and inside)
   --network NETWORK  lab, ctor, torrc=FILE (lab)
   --listed N         how many relays the lab's network lists
   --repeats N        how often each is measured (9; with --quick, 2)

@@ -340,7 +340,7 @@ fn results(name: &str, version: u32, samples: &[f64]) -> Results {
     let noise = serde_json::json!({"share": 0.01, "look_ms": [5.0, 5.05, 5.0]});
     results.write(&serde_json::json!({
         "format": "cepa-bench", "version": version, "seed": "1", "quick": false, "whole": true,
-        "machine": {}, "noise": noise, "build": {}, "network": {"name": "lab"}, "ratios": [],
+        "machine": {}, "noise": noise, "build": {}, "subjects": {}, "network": {"name": "lab"}, "ratios": [],
         "rows": [{"subject": "cepa", "workload": "bulk-down-1", "metric": "rate", "unit": "MiB/s",
                   "median": samples[2], "low": samples[0], "high": samples[4], "samples": samples}],
     }));
@@ -695,7 +695,8 @@ fn ctrl_c_is_heard_while_keys_are_made() {
             seen.extend(children());
         }
         let output = child.wait_with_output().unwrap();
-        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(130), ""), "{whom}");
+        let nothing = "cepa-bench: nothing was measured, and no file is written\n";
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(130), nothing), "{whom}");
         // The shell that is there for all, and those that make the keys of one relay.
         assert!(seen.len() <= 3, "{seen:?}");
     }

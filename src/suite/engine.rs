@@ -163,6 +163,8 @@ struct Run {
     contestants: Vec<Contestant>,
     wanted: Wanted,
     network: Option<Network>,
+    /// What a report says of each subject.
+    subjects: Vec<(String, Value)>,
     origin: Origin,
     pattern: Arc<Pattern>,
     size: Size,
@@ -201,6 +203,7 @@ impl Run {
             contestants: subjects.into_iter().map(Contestant::new).collect(),
             wanted: network,
             network: None,
+            subjects: Vec::new(),
             origin: Origin::start()?,
             pattern: Arc::new(Pattern::new()),
             size,
@@ -217,6 +220,7 @@ impl Run {
         self.noise.look();
         self.progress.tell("opening the network");
         self.network = Some(self.wanted.open(self.seed).await?);
+        self.subjects = self.contestants.iter().map(|contestant| contestant.subject.fact()).collect();
         for round in 0..=self.repeats {
             self.round(round).await;
             self.noise.look();
@@ -305,8 +309,8 @@ impl Run {
             ratios.extend(ratio.map(|estimate| Ratio { key, to, estimate, verdict }));
         }
         let network = self.network.as_ref().map(|network| network.facts.clone()).unwrap_or_default();
-        let Run { seed, is_quick, noise, .. } = self;
-        Report { machine, noise, build: build(), network, seed, is_quick, is_whole, rows, failures, ratios }
+        let Run { subjects, seed, is_quick, noise, .. } = self;
+        Report { machine, noise, build: build(), network, subjects, seed, is_quick, is_whole, rows, failures, ratios }
     }
 }
 

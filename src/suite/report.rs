@@ -35,6 +35,8 @@ pub struct Report {
     pub build: Vec<(String, Value)>,
     /// On which network.
     pub network: Vec<(String, Value)>,
+    /// What each subject is.
+    pub subjects: Vec<(String, Value)>,
     /// What the network and the intervals follow from.
     pub seed: u64,
     /// Whether it was in a hurry.
@@ -174,6 +176,7 @@ impl Report {
             noise: Noise::of_json(field("noise")?).ok_or(Unreadable::Field("noise"))?,
             build: object("build")?,
             network: object("network")?,
+            subjects: object("subjects")?,
             seed: seed.ok_or(Unreadable::Field("seed"))?,
             is_quick: flag("quick")?,
             is_whole: flag("whole")?,
@@ -194,6 +197,7 @@ impl Report {
             ("noise", self.noise.json()),
             ("build", Value::Object(self.build.clone())),
             ("network", Value::Object(self.network.clone())),
+            ("subjects", Value::Object(self.subjects.clone())),
             // A text: numbers of JSON lose what is beyond 2^53.
             ("seed", self.seed.to_string().into()),
             ("quick", self.is_quick.into()),
@@ -326,6 +330,7 @@ pub mod tests {
             noise: Noise { looks: vec![5.0, 5.05, 5.0] },
             build: vec![("version".to_owned(), "0".into())],
             network: vec![("name".to_owned(), "lab".into())],
+            subjects: vec![("cepa".to_owned(), "cepa 0".into())],
             seed: u64::MAX,
             is_quick: true,
             is_whole: true,
@@ -424,7 +429,7 @@ pub mod tests {
     #[test]
     fn what_a_report_lacks_is_named() {
         let text = sample().json();
-        for name in ["machine", "noise", "build", "network", "seed", "quick", "whole", "rows", "ratios"] {
+        for name in ["machine", "noise", "build", "network", "subjects", "seed", "quick", "whole", "rows", "ratios"] {
             let without = text.replace(&format!("  \"{name}\": "), "  \"other\": ");
             assert!(matches!(Report::parse(&without), Err(Unreadable::Field(field)) if field == name), "{name}");
         }

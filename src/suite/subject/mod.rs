@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 use tokio::time::{Instant, sleep};
 
 use super::figure::Fault;
+use super::json::Value;
 use super::network::Network;
 use super::process::{Folder, Process};
 
@@ -49,7 +50,6 @@ pub trait Program {
     fn name(&self) -> String;
 
     /// What it is, in a line: what it says of its version, or how it was asked for.
-    #[allow(dead_code, reason = "no report has room for it yet")]
     fn about(&self) -> Option<String>;
 
     /// How it is started.
@@ -104,6 +104,16 @@ impl Subject {
             ));
         }
         Ok(Subject::Program(program))
+    }
+
+    /// What a report says that it is, behind what it is called there.
+    pub fn fact(&self) -> (String, Value) {
+        let about = match self {
+            Subject::Program(program) => program.about(),
+            Subject::Inside => Some("the client in cepa-bench".to_owned()),
+            Subject::Direct => Some("the generator alone".to_owned()),
+        };
+        (self.name(), about.unwrap_or_default().as_str().into())
     }
 
     /// What it is called in a report.
