@@ -321,7 +321,7 @@ mod tests {
     fn no_difference_within_the_noise_of_the_machine_is_called_real() {
         let [a, mut b] = [1.0, 0.8].map(bulk);
         assert_eq!(of(&a, &b).outcome(), Outcome::Worse);
-        b.noise.looks[1] = 6.5;
+        b.noise.looks = vec![5.0, 6.5, 6.5];
         assert_eq!(of(&a, &b).lines[0].verdict, Verdict::CannotTell);
         b.noise.looks = vec![7.0; 3];
         assert_eq!(of(&a, &b).lines[0].verdict, Verdict::CannotTell, "another machine");
