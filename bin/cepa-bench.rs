@@ -16,8 +16,8 @@ usage: cepa-bench run [--quick] [--workload NAME]… [--subject SUBJECT]… [--n
        cepa-bench list
 
 run: measures each subject by each workload, in turns on the same network of this machine, and
-prints a table. Exit status 0, or 1 if something could not be measured, 2 if nothing could or the
-results cannot be written, 130 after Ctrl-C or a closed terminal, which keeps what was measured.
+prints a table. Exit status 0, or 1 if something could not be measured, 2 if nothing was tried or
+the results cannot be written, 130 after Ctrl-C or a closed terminal, which keeps what was measured.
   --quick            within a minute, and less sure
   --workload NAME    only that one; may be given again (all)
   --subject SUBJECT  cepa, inside, tor, arti=PATH, 'cmd:COMMAND', or NAME=arti=PATH and

@@ -194,9 +194,9 @@ type Habit = fn(before: usize, bytes: &mut [u8]) -> Option<usize>;
 /// So much goes well, so that the subject is taken for one that works.
 const GOOD: usize = 100_000;
 
-/// The stream at which a subject leaves a mark, if it is told where: with fifty a second, one after
-/// the warm-up and the first second that is measured.
-const MARKED: usize = 120;
+/// The stream at which a subject leaves a mark, if it is told where. The round that warms up has
+/// fewer than that, and the next one comes to it while a hundred streams are opened at once.
+const MARKED: usize = 130;
 
 /// A SOCKS port that reaches the server straight, until its habit shows. Never returns.
 fn serve(habit: Habit) {
@@ -290,7 +290,7 @@ fn an_unknown_workload_subject_or_network_lists_all_there_are() {
     assert!(complaint(&["run", "--network", "public"]).contains("known: lab, ctor, torrc=FILE"));
     assert!(complaint(&["run", "--quik"]).contains("known: --quick, --workload, --subject"));
     assert!(complaint(&["measure"]).contains("known: run, compare, list"));
-    assert!(complaint(&["run", "--repeats", "0"]).contains("1 to 1000"));
+    assert!(complaint(&["run", "--repeats", "0"]).contains("1 to 500"));
     assert!(
         complaint(&["run", "--subject", "cmd:a x", "--subject", "cmd:a y"]).contains("two subjects are called \"a\"")
     );
@@ -555,7 +555,8 @@ fn a_script_is_measured_by_the_program_that_it_starts_and_leaves_nothing_behind(
     };
     for (workload, metric) in [("bulk-down-8", "cpu"), ("bulk-down-8", "memory"), ("memory", "peak")] {
         let (scripted, plain) = (of("scripted", workload, metric), of("plain", workload, metric));
-        assert!(scripted > plain / 2.0 && scripted < plain * 3.0, "{workload} {metric}: {scripted} {plain}");
+        // The shell alone would be a hundredth of it; how fast the machine is meanwhile may change.
+        assert!(scripted > plain / 5.0 && scripted < plain * 5.0, "{workload} {metric}: {scripted} {plain}");
     }
     until_none_runs(&word, Duration::from_secs(2));
 }

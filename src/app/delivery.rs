@@ -11,7 +11,7 @@ use crate::client::{Reader, RequestNo};
 /// What one read brought until now.
 #[derive(Default)]
 pub struct Delivery {
-    /// The bytes of all streams as they came, never more than a link is read at once.
+    /// The bytes of all streams as they came, hardly more than a link is read at once.
     bytes: Vec<u8>,
     /// Whose they are, in their order.
     pieces: Vec<(RequestNo, Range<usize>)>,
@@ -48,6 +48,7 @@ impl Delivery {
         }
         self.bytes.clear();
         self.pieces.clear();
+        self.joined.clear();
     }
 }
 

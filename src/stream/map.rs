@@ -31,7 +31,8 @@ pub struct StreamMap {
     entries: BTreeMap<StreamId, Entry>,
     /// The number after the last that we chose; drawn before the first.
     next: Option<u16>,
-    /// Those that may have something to send, each once; first come, first served.
+    /// Those that may have something to send, each once; they send in this order, up to
+    /// [`TURN`] cells each.
     turn: VecDeque<StreamId>,
     /// Who had the last turn, and of how many cells: at most [`TURN`].
     last: Option<(StreamId, u8)>,

@@ -3,8 +3,8 @@
 //!
 //! A first round is not counted: it warms up. Whatever else the machine does hits all alike, since
 //! subjects take turns, and samples of one turn are pairs. Each round has clients of its own, so
-//! that its samples owe nothing to those before: a client keeps its guard, and its luck with it. A
-//! fault ends that workload of that subject, and nothing else. Called by `mod.rs`. Spec: none.
+//! that its samples owe nothing to those before: a client keeps its guard, and its luck with it;
+//! but for `warm-start`, which goes on with the files of one client all the time. A fault ends that workload of that subject, and nothing else. Called by `mod.rs`. Spec: none.
 
 use core::future::poll_fn;
 use core::task::Poll;
@@ -50,8 +50,8 @@ const QUICK: (Size, usize) = (
 );
 /// What part of a measurement the round takes that warms up.
 const WARM_UP: u32 = 4;
-/// The most repeats; ours, a night's.
-const MAX_REPEATS: usize = 1000;
+/// The most repeats; ours, a night's. A report of more would be too long to be read.
+const MAX_REPEATS: usize = 500;
 /// The most subjects of one run; ours.
 const MAX_SUBJECTS: usize = 16;
 
@@ -137,7 +137,9 @@ pub async fn run(plan: Plan, mut stops: Vec<Signal>) -> Result<(Report, Ending),
         () = any(&mut stops) => false,
         done = run.go() => done.map(|()| true)?,
     };
-    run.noise.look();
+    if !is_whole {
+        run.noise.look();
+    }
     facts.push(("load_after".to_owned(), load().into()));
     let report = run.report(facts, is_whole);
     let ending = match (is_whole, report.failures.is_empty()) {
@@ -299,11 +301,12 @@ impl Run {
             }
         }
         for row in &rows {
-            let is_same = |other: &&Row| Key { subject: row.key.subject.clone(), ..other.key.clone() } == row.key;
-            let Some(first) = rows.iter().find(is_same).filter(|first| first.key.subject != row.key.subject) else {
-                continue;
-            };
-            let (a, b, key, to) = (&first.samples, &row.samples, row.key.clone(), first.key.subject.clone());
+            // Whoever is the first of those whom the workload fits, also where it has failed.
+            let is_of = |outcome: &&Outcome| self.workloads[outcome.workload].name() == row.key.workload;
+            let Some(first) = self.results.iter().find(is_of) else { continue };
+            let to = Key { subject: self.contestants[first.contestant].subject.name(), ..row.key.clone() };
+            let Some(first) = rows.iter().find(|other| other.key == to && to != row.key) else { continue };
+            let (a, b, key, to) = (&first.samples, &row.samples, row.key.clone(), to.subject);
             let verdict = verdict::of_pairs(a, b, &key.unit, self.noise.share(), self.seed);
             let ratio = ratio_of_pairs(a, b, Confidence::Shown, self.seed);
             ratios.extend(ratio.map(|estimate| Ratio { key, to, estimate, verdict }));
@@ -315,12 +318,13 @@ impl Run {
 }
 
 impl Outcome {
-    /// A row for each figure, in their order; one sample each time that it was measured.
+    /// A row for each figure that there was every time, in their order; one sample a round, so that
+    /// those of two subjects are pairs.
     fn rows(&self, seed: u64, key: impl Fn(&str, &str) -> Key) -> Vec<Row> {
         let Some(first) = self.measured.first() else { return Vec::new() };
         let row = |Figure { metric, unit, .. }: &Figure| {
             let of = |measured: &Measured| Some(measured.figures.iter().find(|figure| figure.metric == *metric)?.value);
-            let samples: Vec<f64> = self.measured.iter().filter_map(of).collect();
+            let samples: Vec<f64> = self.measured.iter().map(of).collect::<Option<_>>()?;
             let estimate = estimate(&samples, Confidence::Shown, seed)?;
             Some(Row { key: key(metric, unit.word()), estimate, samples })
         };

@@ -1,7 +1,8 @@
 //! A report: what was measured, on what, as one JSON object, and read back from it.
 //!
 //! Its keys are in `docs/performance.md`. A file of another version is refused by name, never read
-//! as if it were this one; so is one that would tell a terminal more than letters. Called by `engine.rs`, `table.rs` and `compare.rs`. Spec: none.
+//! as if it were this one; so is one that would tell a terminal more than letters. Called by
+//! `engine.rs`, `table.rs` and `compare.rs`. Spec: none.
 
 use core::fmt;
 use std::collections::BTreeSet;

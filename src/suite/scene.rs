@@ -1,8 +1,8 @@
 //! Where a workload finds itself: whom it measures, on what, for how long; and what that takes.
 //!
 //! A subject's client stays for all workloads of a round, and is started anew for the next one, so
-//! that rounds owe nothing to each other; also when it failed.
-//! Called by `engine.rs`, which makes it, and by the files of `workload/`. Spec: none.
+//! that rounds owe nothing to each other; also when it failed. Called by `engine.rs`, which makes
+//! it, and by the files of `workload/`. Spec: none.
 
 use core::time::Duration;
 use std::sync::Arc;

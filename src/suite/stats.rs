@@ -3,9 +3,9 @@
 //! Every interval is a bootstrap: the samples are drawn again, with replacement, and the middle
 //! share of what comes out is the interval. Of few samples that share holds the true median less
 //! often than it says, so that a larger one is taken. The draws follow from a seed, so that the same
-//! samples always say the same. Measures nothing. Called by `engine.rs`, `verdict.rs` and
-//! `compare.rs`. Spec: none; the percentile bootstrap is Efron's, "Bootstrap methods: another look
-//! at the jackknife".
+//! samples always say the same. Measures nothing. Called by `engine.rs`, `verdict.rs`, `compare.rs`,
+//! `noise.rs` and workloads. Spec: none; the percentile bootstrap is Efron's, "Bootstrap methods:
+//! another look at the jackknife".
 
 /// How often samples are drawn again; ours, where the ends of an interval no longer move.
 const RESAMPLES: usize = 2000;

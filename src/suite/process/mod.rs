@@ -2,8 +2,8 @@
 //! it starts.
 //!
 //! It leads a group of processes, which ends with its owner; whoever leaves the group is let go.
-//! What they use is counted in `usage.rs`. Called by `subject/` and `network/`. Spec: Linux,
-//! setpgid(2), waitid(2), proc(5).
+//! What they use is counted in `usage.rs`. Called by `subject/`, `network/` and `mod.rs`. Spec:
+//! Linux, setpgid(2), waitid(2), proc(5).
 
 mod folder;
 mod keeper;

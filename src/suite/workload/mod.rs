@@ -1,8 +1,8 @@
 //! What is measured. Each file is one workload, or one kind: from where to where it measures, in its
 //! first line, then what is done once.
 //!
-//! A measurement is a real one or a fault: each checks every byte that comes, and that the server
-//! counted as many. Called by `engine.rs`. Spec: none.
+//! A measurement is a real one or a fault: each checks every byte that comes, and, but for starts,
+//! which are over with the first, that the server counted as many. Called by `engine.rs`. Spec: none.
 
 mod bulk;
 mod circuit_build;
